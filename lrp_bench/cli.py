@@ -1,0 +1,119 @@
+"""The command line: Hydra composes a config, and each job hands it to `run`. Nothing heavy is imported before a job starts."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException, InstantiationException
+from omegaconf import DictConfig, OmegaConf
+
+from lrp_bench import sweep
+
+PACKAGE = Path(__file__).resolve().parent
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"  # the wheel's, else the checkout's
+
+log = logging.getLogger(__name__)
+
+
+class JobFailed(CompactHydraException):
+    """A job that could not be done, said without a traceback."""
+
+
+def main() -> None:
+    """Run the command line."""
+    sys.argv[1:] = flags_first(sys.argv[1:])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(sweep.INTERRUPTED))
+    try:
+        _job()
+    except KeyboardInterrupt as interrupt:
+        sweep.close_open(interrupt)
+        log.error("Interrupted: what was finished is kept, and the next start goes on from there.")
+        sys.exit(128 + signal.SIGINT)
+    except SystemExit as end:  # a failed job, a bad command line, or SIGTERM
+        sweep.close_open(end)
+        raise
+
+
+def flags_first(arguments: Sequence[str]) -> list[str]:
+    """--multirun before the overrides: argparse takes no overrides behind a flag that had some before it."""
+    flags = [a for a in arguments if a in ("--multirun", "-m")]
+    return [*flags, *(a for a in arguments if a not in flags)]
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def _job(cfg: DictConfig) -> None:
+    from lrp_bench.contracts import BenchError
+    from lrp_bench.run import run
+
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        run(cfg, folder=folder, parent=sweep.parent_of_this_job())
+    except (BenchError, InstantiationException) as error:
+        raise _failed(explain(error)) from None
+    except Exception as error:
+        (folder / "traceback.txt").write_text(_traceback(error))
+        raise _failed(f"{type(error).__name__}: {error}\nThe whole traceback: {folder / 'traceback.txt'}") from None
+
+
+def _failed(message: str) -> JobFailed:
+    log.error(message)
+    return JobFailed(message)
+
+
+def _traceback(error: Exception) -> str:
+    import traceback
+
+    return "".join(traceback.format_exception(error))
+
+
+def explain(error: BaseException) -> str:
+    """The message of a user's mistake, without what Hydra wrapped around it."""
+    cause = error.__cause__
+    if isinstance(error, InstantiationException) and cause is not None:
+        place = next((line for line in str(error).splitlines() if line.startswith("full_key")), "")
+        text = explain(cause)
+        return text if text.startswith("Expected") else f"Expected {place.replace('full_key: ', '')} to be usable, got: {text}"
+    return str(error)
+
+
+def configure(*overrides: str) -> DictConfig:
+    """The config that the command line would hand to `run`, for use from Python: run(configure("rule=gamma", "samples=20"))."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = hydra.compose("config", list(overrides), return_hydra_config=True)
+    names = {group: label(group, cfg.hydra) for group in cfg.names}
+    OmegaConf.set_struct(cfg, False)
+    del cfg["hydra"]
+    cfg.names = names
+    OmegaConf.set_struct(cfg, True)
+    return cfg
+
+
+def label(group: str, settings: Any = None) -> str:
+    """What a table calls the chosen option of a group: its name, and in brackets what was changed about it.
+
+    `method` is the rule where the explainer is LRP, and the explainer otherwise.
+    """
+    settings = HydraConfig.get() if settings is None else settings
+    if group == "method":
+        group = "rule" if settings.runtime.choices.explainer == "lrp" else "explainer"
+    prefix = f"{group}."
+    changes = [o.lstrip("+").removeprefix(prefix) for o in settings.overrides.task if o.lstrip("+").startswith(prefix)]
+    choice = str(settings.runtime.choices[group])
+    return f"{choice}({', '.join(changes)})" if changes else choice
+
+
+def class_folders(root: str) -> int:
+    """How many classes an image folder holds: the folders within root/train."""
+    train = Path(root) / "train"
+    return sum(folder.is_dir() for folder in train.iterdir()) if train.is_dir() else 0
+
+
+OmegaConf.register_new_resolver("label", label, replace=True)
+OmegaConf.register_new_resolver("class_folders", class_folders, replace=True)

@@ -1,0 +1,144 @@
+"""What the parts of lrp_bench hand to each other: plain frozen records and protocols, nothing that computes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:  # the command line and the report start without torch
+    from torch import Tensor
+
+
+class BenchError(Exception):
+    """What the user must mend: says what was expected, what came, and what to do. Shown without a traceback."""
+
+
+class Batch(NamedTuple):
+    """Samples to explain, in the order of the explained subset.
+
+    inputs: (batch, ...) as the model takes them; label: (batch,) int64; index: (batch,) int64, the position of each
+    sample in the data set's official test split.
+    """
+
+    inputs: Tensor
+    label: Tensor
+    index: Tensor
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """Where the relevance that reached one layer went, per sample: arrived = passed + bias + stabilizer + rule.
+
+    Every field is (batch,), in units of the explained score.
+    """
+
+    arrived: Tensor
+    passed: Tensor
+    bias: Tensor
+    stabilizer: Tensor
+    rule: Tensor
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One batch, explained.
+
+    inputs and relevance: (batch, ...), the same shape (token ids: relevance is (batch, tokens)); logits: (batch, classes);
+    target: (batch,) int64, or (batch, classes) weights; score: (batch,), the explained output; layers: module name -> relevance
+    at that module's input; ledger: module name -> LedgerEntry. Explainers other than LRP leave the last two empty.
+    """
+
+    inputs: Tensor
+    logits: Tensor
+    target: Tensor
+    score: Tensor
+    relevance: Tensor
+    layers: Mapping[str, Tensor] = field(default_factory=dict)
+    ledger: Mapping[str, LedgerEntry] = field(default_factory=dict)
+
+
+class Explainer(Protocol):
+    """Anything that attributes a model's score to its input: LRP, a Captum method, or a random map."""
+
+    def explain(self, inputs: Tensor, target: Tensor | None = None) -> Explanation:
+        """Explain a batch; target None means each sample's predicted class, otherwise (batch,) int64."""
+        ...
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What one column of numbers means: its header, direction, bounds and version.
+
+    higher_is_better None: the number has no good direction. version: raised when the definition changes, so that old and new
+    numbers are never mixed. headline: shown in the table at the end of a sweep.
+    """
+
+    title: str
+    family: str
+    higher_is_better: bool | None
+    lower: float = float("-inf")
+    upper: float = float("inf")
+    version: int = 1
+    headline: bool = True
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A perturbation curve: fractions (steps+1,) of the input removed, scores (samples, steps+1) of what is left."""
+
+    fractions: Tensor
+    scores: Tensor
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What an evaluator found: measure name -> one value per sample (samples,), NaN where undefined; and its curves."""
+
+    values: Mapping[str, Tensor]
+    measures: Mapping[str, Measure]
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+
+
+class Run(Protocol):
+    """One open run of a tracker."""
+
+    id: str
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Record numbers; values that are not finite are left out."""
+        ...
+
+    def log_curve(self, name: str, values: Sequence[float], steps: Sequence[int]) -> None:
+        """Record one metric at several steps."""
+        ...
+
+    def log_file(self, path: Path, folder: str = "") -> None:
+        """Store a copy of a file as an artifact."""
+        ...
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set or replace tags."""
+        ...
+
+
+class Tracker(Protocol):
+    """Where results are kept."""
+
+    def run(
+        self,
+        name: str,
+        *,
+        kind: str,
+        parent: str | None = None,
+        params: Mapping[str, object] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> AbstractContextManager[Run]:
+        """Open a run (kind: sweep, training or explanation); leaving it marks it FINISHED, FAILED or KILLED."""
+        ...
+
+    def find(self, *, kind: str, fingerprint: str, parent: str | None = None) -> str | None:
+        """The id of a FINISHED run with this kind, this `fingerprint` tag and, if given, this parent; else None."""
+        ...

@@ -1,0 +1,23 @@
+"""Data sets: one LightningDataModule each, held in memory, with a fixed explained subset."""
+
+from lrp_bench.data.base import Contents, Settings, TensorData
+from lrp_bench.data.batching import Split
+from lrp_bench.data.cifar10 import CIFAR10
+from lrp_bench.data.folder import ImageFolder
+from lrp_bench.data.mnist import MNIST, FashionMNIST
+from lrp_bench.data.scikit import Digits, Iris
+from lrp_bench.data.synthetic import Synthetic
+
+__all__ = [
+    "CIFAR10",
+    "MNIST",
+    "Contents",
+    "Digits",
+    "FashionMNIST",
+    "ImageFolder",
+    "Iris",
+    "Settings",
+    "Split",
+    "Synthetic",
+    "TensorData",
+]

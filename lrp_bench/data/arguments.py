@@ -1,0 +1,33 @@
+"""Checks of what a config hands over; each failure says what was expected and what came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+
+import torch
+from torch import Tensor
+
+from lrp_bench.contracts import BenchError
+
+
+def whole(name: str, value: object, least: int = 1) -> int:
+    """`value`, if it is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise BenchError(f"Expected {name} to be a whole number >= {least}, got {value!r}: set {name}")
+    return value
+
+
+def sample_shape(shape: object) -> tuple[int, ...]:
+    """The shape of one sample: (channels, height, width) or (features,)."""
+    if isinstance(shape, str) or not isinstance(shape, Sequence) or len(shape) not in (1, 3):
+        raise BenchError(f"Expected dataset.shape [channels, height, width] or [features], got {shape!r}")
+    return tuple(whole("dataset.shape", size) for size in shape)
+
+
+def per_channel(name: str, value: object, shape: tuple[int, ...]) -> Tensor:
+    """One number, or one per channel or feature, as a float32 tensor (channels, 1, 1) or (features,)."""
+    numbers = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * shape[0]
+    if len(numbers) != shape[0] or any(isinstance(n, bool) or not isinstance(n, Real) for n in numbers):
+        raise BenchError(f"Expected dataset.{name} to be one number or {shape[0]}, as in shape {shape}, got {value!r}")
+    return torch.tensor(numbers, dtype=torch.float32).reshape(-1, *[1] * (len(shape) - 1))

@@ -1,0 +1,192 @@
+"""What every data set shares: tensors in memory, normalisation, the validation cut and the explained subset."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, TypedDict
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lrp_bench.contracts import Batch, BenchError
+from lrp_bench.data.arguments import per_channel, sample_shape, whole
+from lrp_bench.data.batching import Batches, Rows, Split
+from lrp_bench.data.selection import balanced, cut
+
+Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+
+class Settings(TypedDict):
+    """The arguments every data set takes; see TensorData."""
+
+    shape: Sequence[int]
+    classes: int
+    mean: float | Sequence[float]
+    std: float | Sequence[float]
+    validation: float
+    batch_size: int
+    samples: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A data set in its official order; label k is called class_names[k]."""
+
+    train: Split
+    test: Split
+    class_names: list[str]
+
+
+class TensorData(pl.LightningDataModule):
+    """A data set held in memory and batched by index.
+
+    Args:
+        shape: of one sample, [channels, height, width] or [features].
+        classes: how many there are.
+        mean, std: normalisation, one number or one per channel (per feature), of values in [0, 1] for pictures.
+        validation: fraction of the training split held out, drawn with `seed`.
+        batch_size: samples per training step.
+        samples: size of the explained subset of the test split, drawn with `seed`.
+        seed: of the draws above; never of the train/test split.
+    """
+
+    def __init__(
+        self,
+        *,
+        shape: Sequence[int],
+        classes: int,
+        mean: float | Sequence[float],
+        std: float | Sequence[float],
+        validation: float,
+        batch_size: int,
+        samples: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.shape = sample_shape(shape)
+        self.classes = whole("dataset.classes", classes, 2)
+        self.mean, self.std = per_channel("mean", mean, self.shape), per_channel("std", std, self.shape)
+        if not bool((self.std > 0).all()):
+            raise BenchError(f"Expected dataset.std above 0, got {std}: a channel without spread cannot be normalised")
+        if not isinstance(validation, float) or not 0 < validation < 1:
+            raise BenchError(f"Expected dataset.validation in (0, 1), got {validation!r}: early stopping needs it")
+        self.validation = validation
+        self.batch_size = whole("dataset.batch_size", batch_size)
+        self.samples = whole("samples", samples)
+        self.seed = whole("seed", seed, 0)
+
+    @abstractmethod
+    def read(self) -> Contents:
+        """Read the whole data set; called once."""
+
+    @cached_property
+    def contents(self) -> Contents:
+        """The data set, read on first use; BenchError when it is not what shape and classes say."""
+        contents = self.read()
+        names = contents.class_names
+        if len(names) != self.classes:
+            raise BenchError(
+                f"Expected {self.classes} classes, got {len(names)} ({', '.join(names[:12])}): set dataset.classes"
+            )
+        for split in (contents.train, contents.test):
+            if tuple(split.inputs.shape[1:]) != self.shape:
+                got = list(split.inputs.shape[1:])
+                raise BenchError(f"Expected samples of shape {list(self.shape)}, got {got}: set dataset.shape")
+        return contents
+
+    @property
+    def class_names(self) -> list[str]:
+        """The name of each class, in label order."""
+        return self.contents.class_names
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether a sample is (channels, height, width) with values that stood in [0, 1]."""
+        return len(self.shape) == 3
+
+    @cached_property
+    def low(self) -> Tensor:
+        """The smallest normalised input, broadcastable to a sample: (channels, 1, 1), or (features,) as in training."""
+        return self.normalize(torch.zeros(1) if self.is_picture else self.contents.train.inputs.amin(0))
+
+    @cached_property
+    def high(self) -> Tensor:
+        """The largest normalised input; shaped as `low`."""
+        return self.normalize(torch.ones(1) if self.is_picture else self.contents.train.inputs.amax(0))
+
+    def normalize(self, raw: Tensor) -> Tensor:
+        """(raw - mean) / std; uint8 is first brought to [0, 1]."""
+        values = raw.float() / 255 if raw.dtype == torch.uint8 else raw
+        return (values - self.mean) / self.std
+
+    def denormalize(self, x: Tensor) -> Tensor:
+        """X * std + mean; for pictures clipped to [0, 1], ready to be shown."""
+        values = x * self.std.to(x) + self.mean.to(x)
+        return values.clamp(0, 1) if self.is_picture else values
+
+    @cached_property
+    def indices(self) -> Tensor:
+        """Sorted test positions of the explained subset, (samples,) int64; as class-balanced as the split allows."""
+        available = len(self.contents.test.labels)
+        if self.samples > available:
+            raise BenchError(
+                f"Expected samples <= {available}, got {self.samples}: the test split holds no more, lower samples"
+            )
+        return balanced(self.contents.test.labels, self.samples, self._generator())
+
+    @cached_property
+    def _cut(self) -> tuple[Tensor, Tensor]:
+        size = len(self.contents.train.labels)
+        train, validation = cut(size, self.validation, self._generator())
+        if not (len(train) and len(validation)):
+            raise BenchError(f"Expected training and validation samples, got {size} in all: change dataset.validation")
+        return train, validation
+
+    def explained_batches(self, batch_size: int) -> Iterator[Batch]:
+        """The explained subset in batches, in the order of `indices`; the same for every run with this seed."""
+        for index in torch.split(self.indices, batch_size):
+            yield Batch(self.normalize(self.contents.test.inputs[index]), self.contents.test.labels[index], index)
+
+    def fingerprint(self) -> str:
+        """A sha256 of what a training's outcome depends on: both splits, normalisation and validation cut."""
+        digest = hashlib.sha256(repr((self.shape, self.classes)).encode())
+        train, test = self.contents.train, self.contents.test
+        for part in (train.inputs, train.labels, test.inputs, test.labels, self.mean, self.std, self._cut[1]):
+            digest.update(part.numpy().tobytes())
+        return digest.hexdigest()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read everything and draw the subsets, so that what is wrong with them is said before a training."""
+        _ = self.indices, self._cut
+
+    def batches(self, part: Part, batch_size: int | None = None) -> DataLoader[tuple[Tensor, Tensor]]:
+        """Batches (inputs, labels) of one part; the training part is shuffled by (seed, epoch)."""
+        split = self.contents.test if part == "test" else self.contents.train
+        index = torch.arange(len(split.labels)) if part == "test" else self._cut[part == "validation"]
+        sampler = Batches(index, batch_size or self.batch_size, self.seed if part == "train" else None)
+        # Indices come in tensors, so the data set already returns batches: no collation per sample. A loader without a
+        # generator of its own draws from torch's, for a seed that it does not use here.
+        return DataLoader(Rows(split, self.normalize), batch_size=None, sampler=sampler, generator=self._generator())
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+        """The training part, shuffled."""
+        return self.batches("train")
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+        """The validation part, in order."""
+        return self.batches("validation")
+
+    def test_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+        """The official test split, in order."""
+        return self.batches("test")
+
+    def _generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed)

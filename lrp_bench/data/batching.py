@@ -1,0 +1,54 @@
+"""Batches straight from tensors: one indexing a batch, no collation per sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from lrp_bench.data.selection import epoch_seed
+
+
+@dataclass(frozen=True)
+class Split:
+    """inputs: (n, *shape), uint8 for stored pictures, else float32 (pictures in [0, 1]); labels: (n,) int64."""
+
+    inputs: Tensor
+    labels: Tensor
+
+
+class Rows(Dataset[tuple[Tensor, Tensor]]):
+    """rows[index] is (normalize(inputs[index]), labels[index]) for a tensor of positions."""
+
+    def __init__(self, split: Split, normalize: Callable[[Tensor], Tensor]) -> None:
+        self.split, self.normalize = split, normalize
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        return self.normalize(self.split.inputs[index]), self.split.labels[index]
+
+
+class Batches(Sampler[Tensor]):
+    """Tensors of positions, one a batch; with a seed in a new order each epoch, the same for the same (seed, epoch)."""
+
+    def __init__(self, index: Tensor, batch_size: int, seed: int | None = None) -> None:
+        self.index, self.batch_size, self.seed, self.epoch = index, batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the Trainer before each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Tensor]:
+        # Drawn with the first batch, not before: a Trainer that resumes makes its iterator before it sets the epoch.
+        yield from torch.split(self._order(), self.batch_size)
+
+    def __len__(self) -> int:
+        return -(-len(self.index) // self.batch_size)
+
+    def _order(self) -> Tensor:
+        if self.seed is None:
+            return self.index
+        generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
+        return self.index[torch.randperm(len(self.index), generator=generator)]

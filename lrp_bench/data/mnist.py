@@ -1,0 +1,51 @@
+"""MNIST and FashionMNIST, as torchvision reads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Unpack
+
+from torchvision import datasets
+
+from lrp_bench.contracts import BenchError
+from lrp_bench.data.base import Contents, Settings, TensorData
+from lrp_bench.data.batching import Split
+from lrp_bench.data.download import ensure
+
+FILES = [f"{split}-{content}-ubyte" for split in ("train", "t10k") for content in ("images-idx3", "labels-idx1")]
+
+
+class MNIST(TensorData):
+    """70,000 handwritten digits, 28 x 28 (LeCun et al. 1998): root/MNIST/raw, downloaded if it is not there.
+
+    Args:
+        root: the data directory.
+        **settings: those of every data set, see TensorData.
+    """
+
+    source: ClassVar[Any] = datasets.MNIST
+
+    def __init__(self, *, root: str | Path, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
+        self.root = Path(root)
+
+    def read(self) -> Contents:
+        """Read the original IDX files."""
+        raw = self.root / self.source.__name__ / "raw"
+        ensure([raw / name for name in FILES], self.root, lambda: self.source(self.root, download=True))
+        train, test = (self._split(train) for train in (True, False))
+        return Contents(train, test, [name.split(" - ")[0] for name in self.source.classes])
+
+    def _split(self, train: bool) -> Split:
+        try:
+            stored = self.source(self.root, train=train)
+        except (AssertionError, IndexError, OSError, RuntimeError, TypeError, ValueError) as error:
+            folder = self.root / self.source.__name__ / "raw"
+            raise BenchError(f"Expected whole IDX files in {folder}, got: {error}; fetch them again") from error
+        return Split(stored.data.unsqueeze(1), stored.targets.long())
+
+
+class FashionMNIST(MNIST):
+    """70,000 articles of clothing, 28 x 28 (Xiao et al. 2017): root/FashionMNIST/raw, downloaded if it is not there."""
+
+    source: ClassVar[Any] = datasets.FashionMNIST

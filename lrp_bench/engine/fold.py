@@ -1,0 +1,58 @@
+"""What can be computed once, before any relevance flows: constants, and batch norms merged into their neighbours."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, fx
+
+from lrp_bench.engine.analysis import absorb, operator_name, remove_unused
+from lrp_bench.engine.capture import Program
+
+MERGED_INTO = {"aten::linear", "aten::conv1d", "aten::conv2d", "aten::conv3d"}
+
+
+def fold(program: Program) -> None:
+    """All of it, in place."""
+    for node in list(program.graph.nodes):
+        if operator_name(node).startswith("aten::_assert"):
+            program.graph.erase_node(node)
+    _fold_constants(program)
+    _fold_batch_norms(program)
+    remove_unused(program.graph)
+
+
+def _fold_constants(program: Program) -> None:
+    for node in list(program.graph.nodes):
+        if not isinstance(node.target, torch._ops.OpOverload) or torch.Tag.nondeterministic_seeded in node.target.tags:
+            continue
+        known = {source: program.constant(source) for source in node.all_input_nodes}
+        if all(value is not None for value in known.values()):
+            positional, named = fx.map_arg((node.args, node.kwargs), known.__getitem__)
+            value = node.target(*positional, **named)
+            if isinstance(value, Tensor):
+                node.replace_all_uses_with(program.add_constant(f"folded_{node.name}", value, node))
+
+
+def _fold_batch_norms(program: Program) -> None:
+    for norm in list(program.graph.nodes):
+        if operator_name(norm) == "aten::_native_batch_norm_legit_no_training":
+            layer = norm.args[0]
+            if operator_name(layer) in MERGED_INTO and len(layer.users) == 1:
+                _merge(program, layer, norm)
+
+
+def _merge(program: Program, layer: fx.Node, norm: fx.Node) -> None:
+    """weight * g and (bias - mean) * g + shift, with g = scale / sqrt(variance + epsilon)."""
+    scale, shift, mean, variance = (program.constant(x) for x in norm.args[1:5])
+    weight, bias = (program.constant(x) for x in (layer.args[1], layer.args[2] if len(layer.args) > 2 else None))
+    if weight is None or mean is None or variance is None:
+        return
+    gain = torch.rsqrt(variance + norm.args[6]) * (1 if scale is None else scale)
+    merged_bias = ((0 if bias is None else bias) - mean) * gain + (0 if shift is None else shift)
+    merged_weight = weight * gain.view(-1, *[1] * (weight.dim() - 1))
+    layer.update_arg(1, program.add_constant(f"{layer.name}_merged_weight", merged_weight, layer))
+    new_bias = program.add_constant(f"{layer.name}_merged_bias", merged_bias, layer)
+    layer.args = (*layer.args[:2], new_bias, *layer.args[3:])
+    for normalised in list(norm.users):  # getitem 0 of (normalised, saved mean, saved deviation); the others are not used in eval mode
+        normalised.replace_all_uses_with(layer)
+    absorb(layer, norm)

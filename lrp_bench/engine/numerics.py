@@ -1,0 +1,40 @@
+"""The few numerical choices that every rule shares."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def stabilize(z: Tensor, epsilon: float, *, relative: bool = False) -> Tensor:
+    """z + epsilon * sign(z), with sign(0) = +1; the shape of z.
+
+    relative: epsilon is multiplied by the root mean square of each sample's z, so that it has no unit.
+    """
+    offset = epsilon * rms(z) if relative else z.new_tensor(epsilon)
+    return z + torch.where(z < 0, -offset, offset)
+
+
+def rms(z: Tensor) -> Tensor:
+    """Root mean square over all dimensions but the first: (batch, 1, ...)."""
+    return z.square().mean(dim=tuple(range(1, z.dim())), keepdim=True).sqrt()
+
+
+def quotient(R: Tensor, z: Tensor, epsilon: float, *, relative: bool = False, sign: int = 0) -> Tensor:
+    """R / stabilize(z, epsilon), in the shape of z; with epsilon 0 the quotient is 0 where z is 0 (0/0 = 0).
+
+    sign: +1 where z is known to be never negative, -1 where it is never positive: one pass over memory less.
+    """
+    if epsilon == 0.0:
+        zero = z == 0
+        return torch.where(zero, 0.0, R / torch.where(zero, 1.0, z))
+    if relative or not sign:
+        denominator = stabilize(z, epsilon, relative=relative)
+    else:
+        denominator = z + sign * epsilon
+    return torch.div(R, denominator, out=denominator)
+
+
+def per_sample(x: Tensor) -> Tensor:
+    """Sum over all dimensions but the first: (batch,)."""
+    return x.flatten(1).sum(1) if x.dim() > 1 else x

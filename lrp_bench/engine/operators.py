@@ -1,0 +1,156 @@
+"""One table: ATen operator -> how relevance passes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from lrp_bench.engine.affine import Affine, Averaging, Convolution, Dense, Scale
+
+
+class Role(Enum):
+    """How relevance passes an operator."""
+
+    AFFINE = "rule"  # the composite's rule
+    PASS = "pass"  # unchanged
+    OWN_GRADIENT = "own gradient"  # movement of values, and the winner of a maximum: their gradient is the rule
+    SPLIT = "split"  # in proportion to the parts
+
+
+class Sign(Enum):
+    """What is known about the sign of an operator's output."""
+
+    UNKNOWN = 0
+    INHERITED = 1  # non-negative if all inputs are
+    NONNEGATIVE = 2
+
+
+Value = Callable[[object], Any]
+"""An argument of a node as a number or a weight tensor; None for an activation."""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An entry of the table.
+
+    kind: what a composite calls it. keeps_zero: the output is zero where the input is. layer: builds the affine operator.
+    """
+
+    role: Role
+    sign: Sign = Sign.UNKNOWN
+    keeps_zero: bool = True
+    kind: str = ""
+    layer: Callable[[fx.Node, Value], Affine] | None = None
+
+
+def arguments(node: fx.Node, value: Value) -> dict[str, Any]:
+    """The node's arguments under the names of the operator's schema, defaults filled in."""
+    schema = node.target._schema.arguments  # type: ignore[union-attr]
+    named = {a.name: a.default_value for a in schema if a.has_default_value()}
+    named.update({a.name: value(given) for a, given in zip(schema, node.args, strict=False)})
+    return {**named, **{name: value(given) for name, given in node.kwargs.items()}}
+
+
+def _dense(node: fx.Node, value: Value) -> Affine:
+    a = arguments(node, value)
+    return Dense(a["weight"], a["bias"])
+
+
+def _convolution(node: fx.Node, value: Value) -> Affine:
+    a = arguments(node, value)
+    spatial = a["weight"].dim() - 2
+
+    def each(name: str, default: int) -> list[int]:
+        given = a.get(name, default)
+        given = [given] if isinstance(given, int) else list(given)
+        return given * spatial if len(given) == 1 else given
+
+    dilation, transposed = each("dilation", 1), "transpose" in str(node.target)
+    same = isinstance(a["padding"], str)
+    padding = _named_padding(a["padding"], a["weight"].shape[2:], dilation) if same else each("padding", 0)
+    geometry = (each("stride", 1), padding, dilation, transposed, each("output_padding", 0), a["groups"])
+    return Convolution(a["weight"], a["bias"], *geometry)
+
+
+def _named_padding(name: str, kernel: torch.Size, dilation: list[int]) -> list[int]:
+    extent = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    if name == "same" and any(e % 2 for e in extent):
+        raise NotImplementedError("padding='same' with an even kernel pads its sides unequally")
+    return [e // 2 if name == "same" else 0 for e in extent]
+
+
+def _batch_norm(node: fx.Node, value: Value) -> Affine:
+    a = arguments(node, value)
+    factor = torch.rsqrt(a["running_var"] + a["eps"])
+    factor = factor if a["weight"] is None else factor * a["weight"]
+    shift = -a["running_mean"] * factor
+    shift = shift if a["bias"] is None else shift + a["bias"]
+    per_channel = (-1, *[1] * (node.meta["val"][0].dim() - 2))
+    return Scale(factor.view(per_channel), shift.view(per_channel))
+
+
+def _averaging(node: fx.Node, value: Value) -> Affine:
+    function: Callable[..., Tensor] = node.target  # type: ignore[assignment]
+    rest, options, like = node.args[1:], dict(node.kwargs), node.meta["val"]
+    one = torch.ones((), dtype=like.dtype, device=like.device)
+    return Averaging(one, None, lambda x: function(x, *rest, **options))
+
+
+def _elementwise(node: fx.Node, value: Value) -> Affine:
+    """w x + b per element, read off the operator itself: b is its value at 0 and w its slope."""
+    operands = [value(x) for x in node.args if isinstance(x, fx.Node)]
+    shape = next((x.shape for x in operands if x is not None), ())
+    like = node.meta["val"]
+    probe = torch.zeros(shape, dtype=like.dtype, device=like.device, requires_grad=True)
+    given = [probe if isinstance(x, fx.Node) and value(x) is None else value(x) for x in node.args]
+    with torch.enable_grad():
+        y = node.target(*given, **node.kwargs)  # type: ignore[operator]
+        slope = torch.autograd.grad(y.sum(), probe)[0]
+    return Scale(slope, y.detach() if bool((y != 0).any()) else None)
+
+
+def _named(names: str, operator: Operator) -> dict[str, Operator]:
+    return {f"aten::{name}": operator for name in names.split()}
+
+
+def _affine(names: str, kind: str, layer: Callable[[fx.Node, Value], Affine], sign: Sign = Sign.UNKNOWN) -> dict[str, Operator]:
+    return _named(names, Operator(Role.AFFINE, sign, kind == "pool", kind, layer))
+
+
+OPERATORS: Mapping[str, Operator] = {
+    **_affine("linear", "linear", _dense),
+    **_affine("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d", "convolution", _convolution),
+    **_affine("_native_batch_norm_legit_no_training", "norm", _batch_norm),
+    **_affine(
+        "avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d mean sum",
+        "pool",
+        _averaging,
+        Sign.INHERITED,
+    ),
+    **_affine("mul div neg rsub", "scale", _elementwise),  # with a constant
+    **_named("add", Operator(Role.SPLIT, Sign.INHERITED, kind="scale", layer=_elementwise)),
+    **_named("sub", Operator(Role.SPLIT, Sign.UNKNOWN, kind="scale", layer=_elementwise)),
+    **_named("relu relu6", Operator(Role.PASS, Sign.NONNEGATIVE)),
+    **_named("sigmoid hardsigmoid softplus", Operator(Role.PASS, Sign.NONNEGATIVE, keeps_zero=False)),
+    **_named(
+        "gelu silu tanh elu selu celu leaky_relu hardtanh hardswish mish softsign log_sigmoid hardshrink softshrink tanhshrink threshold "
+        "_prelu_kernel clamp",
+        Operator(Role.PASS, Sign.UNKNOWN, keeps_zero=False),
+    ),
+    **_named(
+        "max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d max_pool2d_with_indices "
+        "max_pool3d_with_indices amax",
+        Operator(Role.OWN_GRADIENT, Sign.INHERITED),
+    ),
+    **_named(
+        "view reshape _unsafe_view flatten unflatten permute transpose t squeeze unsqueeze select slice cat stack split split_with_sizes "
+        "chunk unbind expand repeat narrow index index_select gather roll flip clone alias lift_fresh_copy _to_copy pixel_shuffle "
+        "pixel_unshuffle channel_shuffle constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d",
+        Operator(Role.OWN_GRADIENT, Sign.INHERITED),
+    ),
+}

@@ -1,0 +1,156 @@
+"""LRP: capture a model once, then explain as many batches as you like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor, fx, nn
+
+from lrp_bench.contracts import BenchError, Explanation, LedgerEntry
+from lrp_bench.engine.capture import capture
+from lrp_bench.engine.composites import Composite, Uniform
+from lrp_bench.engine.rewrite import Covered, rewrite
+from lrp_bench.engine.rules import Rule
+from lrp_bench.engine.steps import Trace
+
+V = TypeVar("V")
+
+
+class LRP:
+    """Layer-wise relevance propagation through a PyTorch model.
+
+        lrp = LRP(model, Epsilon(1e-6), example=x)
+        e = lrp(x)             # e.relevance has the shape of x
+
+    model: any module that torch.export can capture, (batch, ...) -> (batch, classes); it is explained in eval mode and left as it was.
+    rule: a Rule for every layer, or a Composite. example: one batch of inputs; other batch sizes, and other shapes the model takes, may be
+    explained later. Weights that change after capture are noticed and captured anew. Raises BenchError for what cannot be explained.
+    """
+
+    def __init__(self, model: nn.Module, rule: Rule | Composite, *, example: Tensor) -> None:
+        if not isinstance(rule, Rule | Composite):
+            raise BenchError(f"Expected a Rule or a Composite, got {type(rule).__name__}: see lrp_bench.engine.rules and .composites.")
+        self.model = model
+        self.composite = Uniform(rule) if isinstance(rule, Rule) else rule
+        self._captured: dict[object, tuple[fx.GraphModule, list[Covered]]] = {}
+        self._weights = self._state()
+        check_input(example)
+        self.coverage = self._program(example)[1]
+
+    def __call__(self, x: Tensor, target: Tensor | int | None = None) -> Explanation:
+        """Explain a batch.
+
+        x: (batch, ...) floating point. target: None for each sample's predicted class, a class, (batch,) classes, or (batch, classes)
+        weights of the logits. The explanation's score is the sum of weights times logits, and relevance starts from there.
+        `layers` and `ledger` are computed by a second pass when first asked for. Raises BenchError for bad input and for relevance that is
+        not finite.
+        """
+        check_input(x)
+        module, _ = self._program(x)
+        leaf = x.detach().requires_grad_()
+        with torch.enable_grad():
+            logits = module(leaf)
+        check_logits(logits, x)
+        chosen, weights = choose(logits.detach(), target)
+        start = weights * logits.detach()
+        (relevance,) = torch.autograd.grad(logits, leaf, start)
+        if not bool(relevance.isfinite().all()):
+            raise BenchError(
+                "Expected finite relevance, got NaN or infinity: a denominator came close to zero; use a rule with a larger epsilon."
+            )
+        trace = _Traced(module, x, start)
+        return Explanation(x, logits.detach(), chosen, start.sum(1), relevance, _Lazy(trace, "layers"), _Lazy(trace, "ledger"))
+
+    def _program(self, x: Tensor) -> tuple[fx.GraphModule, list[Covered]]:
+        state = self._state()
+        if state != self._weights:
+            self._captured.clear()
+            self._weights = state
+        key = (x.shape[1:], x.dtype, x.device)
+        if key not in self._captured:
+            self._captured[key] = rewrite(capture(self.model, (x,)), self.composite)
+        return self._captured[key]
+
+    def _state(self) -> list[tuple[int, int]]:
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        return [(t.data_ptr(), t._version) for t in tensors]
+
+
+class _Traced:
+    """The pass that records, made when first needed."""
+
+    def __init__(self, module: fx.GraphModule, x: Tensor, start: Tensor) -> None:
+        self.module, self.x, self.start = module, x, start
+        self.trace: Trace | None = None
+
+    def __call__(self) -> Trace:
+        if self.trace is None:
+            self.trace = Trace()
+            leaf = self.x.detach().requires_grad_()
+            with torch.enable_grad():
+                torch.autograd.grad(self.module(leaf, self.trace), leaf, self.start)
+        return self.trace
+
+
+class _Lazy(Mapping[str, V]):
+    def __init__(self, traced: _Traced, name: str) -> None:
+        self.traced, self.name = traced, name
+
+    @property
+    def values_(self) -> dict[str, V]:
+        return getattr(self.traced(), self.name)  # type: ignore[no-any-return]
+
+    def __getitem__(self, key: str) -> V:
+        return self.values_[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values_)
+
+    def __len__(self) -> int:
+        return len(self.values_)
+
+    def __repr__(self) -> str:
+        return repr(self.values_)
+
+
+def check_input(x: Tensor) -> None:
+    """Raise BenchError unless x is a floating-point batch of finite numbers."""
+    if not x.is_floating_point():
+        raise BenchError(f"Expected floating-point inputs, got {x.dtype}: convert them, for images with x.float() / 255.")
+    if x.dim() < 2 or x.shape[0] == 0:
+        raise BenchError(f"Expected a batch (batch, ...) of at least one sample, got shape {tuple(x.shape)}: add the batch dimension.")
+    if not bool(x.isfinite().all()):
+        raise BenchError("Expected finite inputs, got NaN or infinity: clean the data first.")
+
+
+def check_logits(logits: Tensor, x: Tensor) -> None:
+    """Raise BenchError unless the model gave (batch, classes)."""
+    if logits.dim() != 2 or logits.shape[0] != x.shape[0]:
+        raise BenchError(
+            f"Expected logits of shape ({x.shape[0]}, classes), got {tuple(logits.shape)}: wrap the model so that it returns them."
+        )
+
+
+def choose(logits: Tensor, target: Tensor | int | None) -> tuple[Tensor, Tensor]:
+    """The target as the caller meant it, and the weight (batch, classes) of each logit."""
+    batch, classes = logits.shape
+    if target is None:
+        target = logits.argmax(1)
+    elif isinstance(target, int):
+        target = torch.full((batch,), target, device=logits.device)
+    target = target.to(logits.device)
+    if target.shape == logits.shape and target.is_floating_point():
+        return target, target.to(logits.dtype)
+    if target.shape != (batch,) or target.is_floating_point():
+        raise BenchError(
+            f"Expected a target of shape ({batch},) with classes, or floating-point weights of shape ({batch}, {classes}), got "
+            f"{target.dtype} of shape {tuple(target.shape)}: pass one class per sample."
+        )
+    if bool(((target < 0) | (target >= classes)).any()):
+        raise BenchError(f"Expected targets from 0 to {classes - 1}, got {int(target.min())} to {int(target.max())}: correct target.")
+    return target, torch.nn.functional.one_hot(target.long(), classes).to(logits.dtype)
+
+
+__all__ = ["LRP", "LedgerEntry"]

@@ -1,0 +1,210 @@
+"""From a captured program to a module whose gradient is the relevance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, fx, nn
+
+from lrp_bench.contracts import BenchError
+from lrp_bench.engine.analysis import (
+    ABSORBED,
+    absorb,
+    active_nodes,
+    forward_count,
+    is_getitem,
+    module_names,
+    operator_name,
+    remove_unused,
+)
+from lrp_bench.engine.capture import Program
+from lrp_bench.engine.composites import Composite, Site
+from lrp_bench.engine.fold import fold
+from lrp_bench.engine.operators import OPERATORS, Operator, Role, Sign
+from lrp_bench.engine.steps import AffineStep, PassStep, SumStep, Tap
+
+GETITEM = Operator(Role.OWN_GRADIENT, Sign.INHERITED)
+WEIGHTED = ("linear", "convolution")
+
+
+@dataclass(frozen=True)
+class Covered:
+    """One operator on the way of the relevance: which one, in which module, under which rule."""
+
+    module: str
+    operator: str
+    rule: str
+
+
+def rewrite(program: Program, composite: Composite) -> tuple[fx.GraphModule, list[Covered]]:
+    """The module `module(*inputs, trace=None)` and its coverage. The program's graph is used up."""
+    return _Rewriter(program, composite).run()
+
+
+class _Rewriter:
+    def __init__(self, program: Program, composite: Composite) -> None:
+        fold(program)
+        self.program, self.composite, self.graph = program, composite, program.graph
+        self.root = nn.Module()
+        self.active = active_nodes(self.graph)
+        self.entries = {n: self.entry(n) for n in self.graph.nodes if n in self.active and n.op == "call_function"}
+        self.sites = self.name_sites()
+        with self.graph.inserting_after(program.inputs[-1]):
+            self.trace = self.graph.placeholder("trace", default_value=None)
+
+    def run(self) -> tuple[fx.GraphModule, list[Covered]]:
+        self.composite.check([self.sites[n] for n, entry in self.entries.items() if self.has_rule(n, entry)])
+        self.nonnegative = self.find_nonnegative()
+        coverage = [self.replace(node, entry) for node, entry in self.entries.items()]
+        self.fuse_relus()
+        self.tap_modules()
+        remove_unused(self.graph)
+        for name in {str(n.target) for n in self.graph.nodes if n.op == "get_attr"}:
+            self.root.register_buffer(name, self.program.constants[name], persistent=False)
+        return fx.GraphModule(self.root, self.graph), coverage
+
+    def entry(self, node: fx.Node) -> Operator:
+        name = operator_name(node)
+        entry = GETITEM if is_getitem(node) else OPERATORS.get(name)
+        if entry is None or (entry.role is Role.AFFINE and self.count_active(node) != 1):
+            where = (module_names(node) or ["the model itself"])[-1]
+            raise BenchError(
+                f"Expected operators that have a relevance rule, got {name}{' of several activations' if entry else ''} in {where}: replace "
+                f"it, or add a row to lrp_bench/engine/operators.py. Known operators: {', '.join(sorted(OPERATORS))}."
+            )
+        return entry
+
+    def count_active(self, node: fx.Node) -> int:
+        return sum(source in self.active for source in node.all_input_nodes)
+
+    def has_rule(self, node: fx.Node, entry: Operator) -> bool:
+        return entry.layer is not None and self.count_active(node) == 1
+
+    def name_sites(self) -> dict[fx.Node, Site]:
+        def weighted(node: fx.Node) -> bool:
+            return node in self.entries and self.entries[node].kind in WEIGHTED
+
+        before = forward_count(self.graph.nodes, weighted, lambda n: n.all_input_nodes)
+        behind = forward_count(reversed(self.graph.nodes), weighted, lambda n: n.users)
+        taken: set[str] = set()
+        sites = {}
+        for node, entry in self.entries.items():
+            inner = (module_names(node) or [""])[-1]
+            shared = not inner or inner in taken or entry.role is Role.SPLIT
+            name = f"{inner}.{node.name}".lstrip(".") if shared else inner
+            if self.has_rule(node, entry):
+                taken.add(name)
+            sites[node] = Site(name, entry.kind, before[node] == 0, behind[node] == 0)
+        return sites
+
+    def find_nonnegative(self) -> set[fx.Node]:
+        found: set[fx.Node] = set()
+        for node, entry in self.entries.items():
+            sources = [s for s in node.all_input_nodes if isinstance(s.meta.get("val"), Tensor)]
+            inherits = entry.sign is Sign.INHERITED and all(self.at_least_zero(s, found) for s in sources)
+            padded = operator_name(node) == "aten::constant_pad_nd" and len(node.args) > 2 and node.args[2] < 0  # type: ignore[operator]
+            if entry.sign is Sign.NONNEGATIVE or (inherits and not padded and self.adds_no_constant(node)):
+                found.add(node)
+        return found
+
+    def at_least_zero(self, node: fx.Node, found: set[fx.Node]) -> bool:
+        constant = self.program.constant(node)
+        return node in found if constant is None else not constant.is_floating_point() or bool((constant >= 0).all())
+
+    def adds_no_constant(self, node: fx.Node) -> bool:
+        """A sum with a plain number or a factor may fall below zero."""
+        return self.entries[node].role is not Role.SPLIT or (len(node.all_input_nodes) == 2 and not node.kwargs)
+
+    def replace(self, node: fx.Node, entry: Operator) -> Covered:
+        name, site, said = operator_name(node), self.sites[node], entry.role.value
+        if self.has_rule(node, entry):
+            rule = self.composite.rule(site)
+            layer = entry.layer(node, self.value)  # type: ignore[misc]
+            source = next(s for s in node.all_input_nodes if s in self.active)
+            step = AffineStep(site.name, layer, rule, nonnegative=source in self.nonnegative)
+            self.call(node, step, (source,))
+            said = repr(rule)
+        elif entry.role is Role.SPLIT:
+            factor = node.kwargs.get("alpha", 1) * (-1 if name == "aten::sub" else 1)  # type: ignore[operator]
+            self.call(node, SumStep(site.name, factor, self.composite.split.epsilon), node.args[:2])
+            said = f"{said}: {self.composite.split!r}"
+        elif entry.role is Role.PASS:
+            node.op, node.target = "call_module", self.add(PassStep(node.target))  # type: ignore[arg-type]
+        return Covered(site.name, name, said)
+
+    def value(self, argument: object) -> object:
+        """An argument with weights as tensors and activations as None."""
+        return fx.map_arg(argument, self.program.constant) if isinstance(argument, fx.Node) else argument
+
+    def call(self, node: fx.Node, step: nn.Module, sources: tuple[object, ...]) -> None:
+        """Let the node call the step; of several outputs the step gives only the first."""
+        node.op, node.target, node.args, node.kwargs = "call_module", self.add(step), sources, {"trace": self.trace}  # type: ignore[assignment]
+        for user in [u for u in node.users if u.op == "call_function" and is_getitem(u)]:
+            user.replace_all_uses_with(node)
+            self.graph.erase_node(user)
+
+    def add(self, step: nn.Module) -> str:
+        name = f"step_{len(self.root._modules)}"
+        self.root.add_module(name, step)
+        return name
+
+    def step(self, node: fx.Node) -> nn.Module | None:
+        return self.root.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+    def fuse_relus(self) -> None:
+        """Apply a ReLU within the linear operator before it, where nobody gives relevance to a zero: half the memory."""
+        vanishing = self.find_vanishing()
+        for node in list(self.graph.nodes):
+            step = self.step(node)
+            if not (isinstance(step, PassStep) and operator_name_of(step) == "aten::relu"):
+                continue
+            layer = node.args[0]
+            before = self.step(layer)
+            if isinstance(before, AffineStep) and len(layer.users) == 1 and vanishing[node]:
+                before.rectified = True
+                absorb(layer, node)
+                node.replace_all_uses_with(layer)
+                self.graph.erase_node(node)
+
+    def find_vanishing(self) -> dict[fx.Node, bool]:
+        """Whether no relevance ever arrives at a value that is zero."""
+        vanishing: dict[fx.Node, bool] = {}
+        for node in reversed(self.graph.nodes):
+            vanishing[node] = all(vanishing[user] and self.gives_zero_nothing(user) for user in node.users)
+        return vanishing
+
+    def gives_zero_nothing(self, node: fx.Node) -> bool:
+        step = self.step(node)
+        if isinstance(step, AffineStep):
+            return step.rule.vanishes and step.rule.bias != "redistribute"
+        entry = self.entries.get(node)
+        return entry is None or entry.keeps_zero
+
+    def tap_modules(self) -> None:
+        """Record, on a traced pass, the relevance on each edge that enters a module of the user's."""
+        taps: dict[tuple[fx.Node, str], fx.Node] = {}
+        for node in [n for n in self.graph.nodes if n in self.active and n.op != "placeholder"]:
+            for source in [s for s in node.all_input_nodes if s in self.active]:
+                inside, edge = module_names(source), source
+                for name in [n for n in module_names(node) if n not in inside]:
+                    if (edge, name) not in taps:
+                        taps[edge, name] = self.tap(name, edge, node)
+                    edge = taps[edge, name]
+                if edge is not source:
+                    node.replace_input_with(source, edge)
+        for node in [n for n in self.graph.nodes if ABSORBED in n.meta and n in self.active]:
+            users, edge = list(node.users), node
+            for name in node.meta[ABSORBED]:
+                edge = self.tap(name, edge, node.next if edge is node else edge.next)
+            for user in users:
+                user.replace_input_with(node, edge)
+
+    def tap(self, name: str, source: fx.Node, before: fx.Node) -> fx.Node:
+        with self.graph.inserting_before(before):
+            return self.graph.call_module(self.add(Tap(name)), (source,), {"trace": self.trace})
+
+
+def operator_name_of(step: PassStep) -> str:
+    """The name of the activation a step stands for."""
+    return str(step.function._schema.name)  # type: ignore[attr-defined]

@@ -1,0 +1,290 @@
+"""The LRP rules. Each one says, in the paper's words, by which contributions a layer's relevance is shared.
+
+Notation: a input of the layer, w weight, b bias, z = sum a w + b, R relevance that arrives at the output. A rule is a sum of terms; a
+term shares coefficient * R in proportion to its contributions, R_j = sum_k contribution_jk / stabilize(z_k) * coefficient_k R_k, where
+z_k is the sum of the term's contributions and of its bias. Sources: Bach et al. 2015 (PLoS ONE 10, e0130140), Montavon et al. 2017
+(Pattern Recognition 65), Montavon et al. 2019 (LNCS 11700, chapter 10).
+
+Every rule takes
+    epsilon: the stabiliser, z + epsilon * sign(z) with sign(0) = +1;
+    bias: `absorb` (the bias stands in the denominator and takes its share: the classical choice), `exclude` (it is left out of the
+        denominator), `redistribute` (what bias and stabiliser took is handed on, equally to all inputs: conserves, the sanity mode).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from lrp_bench.contracts import BenchError
+from lrp_bench.engine.affine import Affine
+
+Bias = Literal["absorb", "exclude", "redistribute"]
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """The input of a layer, and what the graph says about it.
+
+    nonnegative: it lies behind a ReLU, say; signed rules have half the work. rectified: no relevance arrives where z < 0, since a ReLU
+    follows.
+    """
+
+    value: Tensor
+    nonnegative: bool = False
+    rectified: bool = False
+
+    @property
+    def positive(self) -> Tensor:
+        """max(0, a)."""
+        return self.value if self.nonnegative else self.value.clamp(min=0)
+
+    @property
+    def negative(self) -> Tensor | None:
+        """min(0, a); None where nothing is negative."""
+        return None if self.nonnegative else self.value.clamp(max=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """One quotient of a rule.
+
+    parts: pairs (input, layer with modified weights) whose contributions add up; None in place of an input that is zero. offset: the
+    term's bias, as it broadcasts to the output. z: the contributions and the offset summed, where already known. sign: +1 where z is
+    never negative, -1 where it is never positive, 0 where it may be either.
+    """
+
+    parts: Sequence[tuple[Tensor | None, Affine]]
+    offset: Tensor | None = None
+    coefficient: float | Tensor = 1.0
+    z: Tensor | None = None
+    sign: int = 0
+
+    def arriving(self, R: Tensor) -> Tensor:
+        """The relevance that this term shares."""
+        return R if isinstance(self.coefficient, float) and self.coefficient == 1.0 else R * self.coefficient
+
+    def contributions(self) -> list[tuple[Tensor, Affine]]:
+        """The parts that are there."""
+        return [(a, layer) for a, layer in self.parts if a is not None]
+
+    def total(self, *, with_offset: bool) -> Tensor:
+        """z, with or without the offset."""
+        if self.z is not None:
+            return self.z if with_offset or self.offset is None else self.z - self.offset
+        (a, layer), *others = self.contributions()
+        z = layer.linear(a)
+        for a, layer in others:
+            z = z.add_(layer.linear(a))
+        return z.add_(self.offset) if with_offset and self.offset is not None else z
+
+
+class Rule(ABC):
+    """What every rule has; see the module's page."""
+
+    epsilon: float
+    bias: Bias
+    relative: bool | ClassVar[bool] = False
+    uses_output: ClassVar[bool] = False  # the layer's own z spares a computation
+    vanishes: ClassVar[bool] = True  # an input that is zero receives nothing
+
+    @abstractmethod
+    def terms(self, a: Input, layer: Affine, z: Tensor | None) -> list[Term]:
+        """The quotients of this rule. z: the layer's output, which may be given if `uses_output`; where `a.rectified`, behind the ReLU."""
+
+    def __post_init__(self) -> None:
+        self._check("epsilon", "a finite number >= 0", lambda v: _number(v) and v >= 0)
+        self._check("bias", f"one of {', '.join(get_args(Bias))}", lambda v: v in get_args(Bias))
+        self._check("relative", "true or false", lambda v: isinstance(v, bool))
+
+    def _check(self, name: str, expected: str, holds: object) -> None:
+        value = getattr(self, name)
+        if not holds(value):  # type: ignore[operator]
+            raise BenchError(f"Expected {name} of {type(self).__name__} to be {expected}, got {value!r}: set rule.{name}.")
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@dataclass(frozen=True)
+class Zero(Rule):
+    """LRP-0: R_j = sum_k a_j w_jk / (sum_j a_j w_jk + b_k) R_k, with 0/0 = 0 (Montavon et al. 2019, eq. 10.2)."""
+
+    bias: Bias = "absorb"
+    epsilon: ClassVar[float] = 0.0
+    uses_output: ClassVar[bool] = True
+
+    def terms(self, a: Input, layer: Affine, z: Tensor | None) -> list[Term]:  # noqa: D102
+        return [Term([(a.value, layer)], layer.offset, z=z, sign=int(a.rectified and z is not None))]
+
+
+@dataclass(frozen=True)
+class Epsilon(Rule):
+    """LRP-epsilon: R_j = sum_k a_j w_jk / (z_k + epsilon sign(z_k)) R_k (Bach et al. 2015, eq. 58).
+
+    relative: epsilon is a multiple of the root mean square of the sample's z in this layer (Montavon et al. 2019, section 10.2.3).
+    """
+
+    epsilon: float = 1e-6
+    relative: bool = False
+    bias: Bias = "absorb"
+    uses_output: ClassVar[bool] = True
+
+    def terms(self, a: Input, layer: Affine, z: Tensor | None) -> list[Term]:  # noqa: D102
+        return [Term([(a.value, layer)], layer.offset, z=z, sign=int(a.rectified and z is not None))]
+
+
+@dataclass(frozen=True)
+class Gamma(Rule):
+    """LRP-gamma: w + gamma max(0, w) in place of w, the bias alike (Montavon et al. 2019, eq. 10.4).
+
+    generalized: for signed inputs; where z_k >= 0 the positive contributions a_j w_jk are favoured by gamma, where z_k < 0 the
+    negative ones.
+    """
+
+    gamma: float = 0.25
+    epsilon: float = 1e-6
+    generalized: bool = False
+    bias: Bias = "absorb"
+
+    def __post_init__(self) -> None:  # noqa: D105
+        super().__post_init__()
+        self._check("gamma", "a finite number >= 0", lambda v: _number(v) and v >= 0)
+        self._check("generalized", "true or false", lambda v: isinstance(v, bool))
+
+    @property
+    def uses_output(self) -> bool:  # type: ignore[override]
+        """The generalised form asks for the sign of z."""
+        return self.generalized
+
+    def terms(self, a: Input, layer: Affine, z: Tensor | None) -> list[Term]:  # noqa: D102
+        plus = layer.favoured(self.gamma)
+        if not self.generalized:
+            return [Term([(a.value, plus)], plus.offset)]
+        minus = layer.favoured(self.gamma, negative=True)
+        upper = Term([(a.positive, plus), (a.negative, minus)], plus.offset)
+        if a.rectified:
+            return [upper]
+        at_least_zero = ((layer(a.value) if z is None else z) >= 0).to(a.value.dtype)
+        lower = Term([(a.positive, minus), (a.negative, plus)], minus.offset, 1 - at_least_zero)
+        return [replace(upper, coefficient=at_least_zero), lower]
+
+
+@dataclass(frozen=True)
+class AlphaBeta(Rule):
+    """R_j = sum_k (alpha (a_j w_jk)+ / z_k+ - beta (a_j w_jk)- / z_k-) R_k, alpha - beta = 1 (Bach et al. 2015, eq. 60).
+
+    z_k+ and z_k- take the positive and the negative part of the bias. Where a neuron has no positive (no negative) part, alpha
+    R_k (beta R_k) is not handed down: the rule does not conserve there, and the ledger says how much.
+    """
+
+    alpha: float = 2.0
+    beta: float = 1.0
+    epsilon: float = 1e-6
+    bias: Bias = "absorb"
+
+    def __post_init__(self) -> None:  # noqa: D105
+        super().__post_init__()
+        self._check("alpha", "a finite number >= 1", lambda v: _number(v) and v >= 1)
+        self._check("beta", "a finite number >= 0", lambda v: _number(v) and v >= 0)
+        self._check("beta", f"alpha - 1 = {self.alpha - 1:g}", lambda v: math.isclose(self.alpha - v, 1.0, abs_tol=1e-9))
+
+    @property
+    def uses_output(self) -> bool:  # type: ignore[override]
+        """z- = z - z+ spares a computation."""
+        return self.beta > 0
+
+    def terms(self, a: Input, layer: Affine, z: Tensor | None) -> list[Term]:  # noqa: D102
+        plus, minus = layer.positive, layer.negative
+        positive = Term([(a.positive, plus), (a.negative, minus)], plus.offset, self.alpha, sign=1)
+        if self.beta == 0:
+            return [positive]
+        z_plus = positive.total(with_offset=True)
+        z_minus = None if z is None else (z - z_plus).clamp_(max=0)
+        return [
+            replace(positive, z=z_plus),
+            Term([(a.positive, minus), (a.negative, plus)], minus.offset, -self.beta, z_minus, sign=-1),
+        ]
+
+
+@dataclass(frozen=True)
+class ZPlus(Rule):
+    """z+: R_j = sum_k (a_j w_jk)+ / z_k+ R_k, which is alpha 1, beta 0 (Montavon et al. 2017, eq. 18)."""
+
+    epsilon: float = 1e-6
+    bias: Bias = "absorb"
+
+    def terms(self, a: Input, layer: Affine, z: Tensor | None) -> list[Term]:  # noqa: D102
+        plus, minus = layer.positive, layer.negative
+        return [Term([(a.positive, plus), (a.negative, minus)], plus.offset, sign=1)]
+
+
+@dataclass(frozen=True)
+class ZBox(Rule):
+    """z-B, for inputs within low <= a <= high: shares of a_j w_jk - low_j w_jk+ - high_j w_jk- (Montavon et al. 2017, eq. 20).
+
+    low, high: a number, or one per channel. No bias stands in the denominator; `absorb` and `exclude` are the same.
+    """
+
+    low: float | Sequence[float] = -1.0
+    high: float | Sequence[float] = 1.0
+    epsilon: float = 1e-6
+    bias: Bias = "absorb"
+    vanishes: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:  # noqa: D105
+        super().__post_init__()
+        for name in ("low", "high"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, value if isinstance(value, int | float | str) else tuple(value))
+            self._check(name, "a finite number, or one per channel", lambda v: all(map(_number, _listed(v))))
+        lengths = {len(_listed(self.low)), len(_listed(self.high))} - {1}
+        self._check("low", "as long as high", lambda _: len(lengths) <= 1)
+        pairs = zip(*(_listed(v) * (max(lengths, default=1) // len(_listed(v))) for v in (self.low, self.high)), strict=True)
+        self._check("low", f"below high = {self.high}", lambda _: all(low < high for low, high in pairs))
+
+    def terms(self, a: Input, layer: Affine, z: Tensor | None) -> list[Term]:  # noqa: D102
+        low, high = (-_bound(v, a.value) for v in (self.low, self.high))
+        return [Term([(a.value, layer), (low, layer.positive), (high, layer.negative)])]
+
+
+@dataclass(frozen=True)
+class WSquare(Rule):
+    """w^2: shares of w_jk^2, whatever the input (Montavon et al. 2017, eq. 12); the bias counts b_k^2."""
+
+    epsilon: float = 1e-6
+    bias: Bias = "absorb"
+    vanishes: ClassVar[bool] = False
+
+    def terms(self, a: Input, layer: Affine, z: Tensor | None) -> list[Term]:  # noqa: D102
+        return [Term([(torch.ones_like(a.value), layer.squared)], layer.squared.offset, sign=1)]
+
+
+@dataclass(frozen=True)
+class Flat(Rule):
+    """Equal shares to all inputs of a neuron (Lapuschkin et al. 2019). No bias stands in the denominator."""
+
+    epsilon: float = 1e-6
+    bias: Bias = "absorb"
+    vanishes: ClassVar[bool] = False
+
+    def terms(self, a: Input, layer: Affine, z: Tensor | None) -> list[Term]:  # noqa: D102
+        return [Term([(torch.ones_like(a.value), layer.flat)], sign=1)]
+
+
+def _listed(value: float | Sequence[float]) -> list[float]:
+    return [value] if isinstance(value, int | float | str) else list(value)  # type: ignore[list-item]
+
+
+def _bound(value: float | Sequence[float], a: Tensor) -> Tensor:
+    bound = torch.as_tensor(value, dtype=a.dtype, device=a.device)
+    if bound.dim() and bound.numel() not in (1, a.shape[1]):
+        raise BenchError(f"Expected bounds for {a.shape[1]} channels, got {bound.numel()}: give rule.low and rule.high one per channel.")
+    return bound.view(-1, *[1] * (a.dim() - 2)).expand_as(a) if bound.dim() else bound.expand_as(a)

@@ -1,0 +1,141 @@
+"""What takes the place of an operator in the rewritten graph: the same forward, and a backward that is a relevance rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+
+from lrp_bench.contracts import LedgerEntry
+from lrp_bench.engine.affine import Affine
+from lrp_bench.engine.numerics import per_sample, quotient
+from lrp_bench.engine.rules import Input, Rule
+from lrp_bench.engine.share import account, share
+
+
+@dataclass
+class Trace:
+    """What a recorded pass leaves: relevance at the input of each module, and each operator's ledger."""
+
+    layers: dict[str, Tensor] = field(default_factory=dict)
+    ledger: dict[str, LedgerEntry] = field(default_factory=dict)
+
+
+class Tap(nn.Module):
+    """The edge on which relevance enters a module of the user's, on its way up."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def forward(self, x: Tensor, *, trace: Trace | None) -> Tensor:
+        """X itself, recorded if there is a trace."""
+        return x if trace is None else _Record.apply(x, self.name, trace)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Record(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, name: str, trace: Trace) -> Tensor:
+        ctx.name, ctx.trace = name, trace
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, R: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        ctx.trace.layers[ctx.name] = R
+        return R, None, None
+
+
+class AffineStep(nn.Module):
+    """A linear operator under a rule. rectified: a ReLU follows and is applied here, in place."""
+
+    def __init__(self, name: str, layer: Affine, rule: Rule, *, nonnegative: bool) -> None:
+        super().__init__()
+        self.name, self.layer, self.rule, self.nonnegative = name, layer, rule, nonnegative
+        self.rectified = False
+
+    def forward(self, x: Tensor, *, trace: Trace | None) -> Tensor:
+        """The operator's output, (batch, ...)."""
+        return _Share.apply(x, self, trace)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Share(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, step: AffineStep, trace: Trace | None) -> Tensor:
+        z = step.layer(x)
+        if step.rectified:
+            z.relu_()
+        ctx.step, ctx.trace = step, trace
+        ctx.save_for_backward(x, z if step.rule.uses_output else None)
+        return z
+
+    @staticmethod
+    def backward(ctx: Any, R: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        step: AffineStep = ctx.step
+        x, z = ctx.saved_tensors
+        a = Input(x, step.nonnegative, step.rectified)
+        received = share(step.rule, step.layer, a, z, R)
+        if ctx.trace is not None:
+            ctx.trace.ledger[step.name] = account(step.rule, step.layer, a, R, received)
+        return received, None, None
+
+
+class PassStep(nn.Module):
+    """An activation: relevance goes through unchanged."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor, *arguments: object, **options: object) -> Tensor:
+        """The activation of x, the shape of x."""
+        return _Pass.apply(x, self.function, arguments, options)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Pass(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, x: Tensor, function: Callable[..., Tensor], arguments: tuple[object, ...], options: dict[str, object]
+    ) -> Tensor:
+        return function(x, *arguments, **options)
+
+    @staticmethod
+    def backward(ctx: Any, R: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        return R, None, None, None
+
+
+class SumStep(nn.Module):
+    """a + factor * b of two activations: relevance is split in proportion to the parts."""
+
+    def __init__(self, name: str, factor: float, epsilon: float) -> None:
+        super().__init__()
+        self.name, self.factor, self.epsilon = name, factor, epsilon
+
+    def forward(self, a: Tensor, b: Tensor, *, trace: Trace | None) -> Tensor:
+        """The sum, broadcast."""
+        return _Split.apply(a, b, self, trace)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Split(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, step: SumStep, trace: Trace | None) -> Tensor:
+        z = torch.add(a, b, alpha=step.factor)
+        ctx.step, ctx.trace = step, trace
+        ctx.save_for_backward(a, b)
+        return z
+
+    @staticmethod
+    def backward(ctx: Any, R: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
+        step: SumStep = ctx.step
+        a, b = ctx.saved_tensors
+        z = torch.add(a, b, alpha=step.factor)
+        s = quotient(R, z, step.epsilon)
+        first, second = (s * a).sum_to_size(a.shape), (s * b).mul_(step.factor).sum_to_size(b.shape)
+        if ctx.trace is not None:
+            zero = R.new_zeros(R.shape[0])
+            passed = per_sample(first) + per_sample(second)
+            ctx.trace.ledger[step.name] = LedgerEntry(per_sample(R), passed, zero, per_sample(R - s * z), zero)
+        return first, second, None, None

@@ -1,0 +1,18 @@
+"""Measures of explanations: pure functions (functional), perturbation curves (flipping) and evaluators."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lrp_bench.metrics.evaluators import Agreement, Conservation, Evaluator, Flipping
+
+__all__ = ["Agreement", "Conservation", "Evaluator", "Flipping"]
+
+
+def __getattr__(name: str) -> object:
+    # torchmetrics takes seconds to import: only who asks for an evaluator pays for it
+    if name in __all__:
+        return getattr(import_module("lrp_bench.metrics.evaluators"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,64 @@
+"""What all evaluators share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from lrp_bench.contracts import BenchError, Explanation, Measure, Scores
+
+Model = Callable[[Tensor], Tensor]
+
+
+class Evaluator(Metric):
+    """A torchmetrics.Metric whose states are lists of per-sample tensors, and whose compute returns contracts.Scores.
+
+    measures: value name -> what it means; of Agreement, once the first batch has named the baselines.
+    """
+
+    is_differentiable = False
+    full_state_update = False
+    measures: Mapping[str, Measure]
+
+    def __init__(self, *states: str) -> None:
+        super().__init__()
+        for state in states:
+            self.add_state(state, default=[], dist_reduce_fx="cat")
+
+    @abstractmethod
+    def update(self, explanation: Explanation, *, model: Model, baselines: Mapping[str, Tensor]) -> None:
+        """Add one batch; baselines: name -> relevance by another method. BenchError if relevance cannot be used."""
+
+    @abstractmethod
+    def compute(self) -> Scores:
+        """The values of all samples seen since the last reset."""
+
+    def keep(self, **values: Tensor) -> None:
+        """Append a batch to the states of these names."""
+        for state, batch in values.items():
+            getattr(self, state).append(batch)
+
+    def kept(self, state: str) -> Tensor:
+        """All batches of a state as one tensor (samples, ...)."""
+        return dim_zero_cat(getattr(self, state))
+
+    def _wrap_compute(self, compute: Callable[[], Scores]) -> Callable[[], Scores]:
+        # torchmetrics squeezes the values of a single sample to scalars and refuses frozen records: seal them
+        gather = super()._wrap_compute(lambda: _Sealed(compute()))
+
+        def computed() -> Scores:
+            if not self.update_called:
+                raise BenchError(f"Expected {type(self).__name__} to have seen a batch, got none: call update first")
+            sealed: _Sealed = gather()
+            return sealed.scores
+
+        return computed
+
+
+class _Sealed:
+    def __init__(self, scores: Scores) -> None:
+        self.scores = scores

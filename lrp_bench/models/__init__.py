@@ -1,0 +1,9 @@
+"""Models: plain modules sized to the data, and the LightningModule that trains them."""
+
+from lrp_bench.models.classifier import Classifier
+from lrp_bench.models.cnn import LeNet, MiniVGG
+from lrp_bench.models.fits import check_fits
+from lrp_bench.models.mlp import MLP
+from lrp_bench.models.vision import torchvision_classifier
+
+__all__ = ["MLP", "Classifier", "LeNet", "MiniVGG", "check_fits", "torchvision_classifier"]

@@ -1,0 +1,79 @@
+"""`python -m lrp_bench.report`: tables and figures of a sweep that is in MLflow."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lrp_bench.contracts import BenchError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write and show the report; the exit status."""
+    options = _parser().parse_args(arguments)
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    try:
+        _list(options, console) if options.list else _report(options, console)
+    except BenchError as error:
+        Console(stderr=True).print(Text(f"Error: {error}", style="red"))
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m lrp_bench.report", description="Tables and figures of a sweep in MLflow."
+    )
+    parser.add_argument(
+        "--sweep", default="latest", help="run id, the start of one, or run name (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--uri", default="sqlite:///outputs/mlflow.db", help="where the runs are (default: %(default)s)"
+    )
+    parser.add_argument("--experiment", default="lrp_bench", help="MLflow experiment (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("outputs/report"), help="folder to write (default: %(default)s)"
+    )
+    parser.add_argument("--all", action="store_true", help="every measure in the tables, not only the headline ones")
+    parser.add_argument("--list", action="store_true", help="show which sweeps there are")
+    return parser
+
+
+def _list(options: argparse.Namespace, console: Console) -> None:
+    from lrp_bench.report.collect import sweeps
+
+    found = sweeps(options.uri, options.experiment)
+    table = Table("sweep", "name", "started (UTC)", "status", "finished", "failed", box=None)
+    for sweep, name, started, *rest in found.itertuples(index=False):
+        table.add_row(sweep[:8], Text(name), f"{started:%Y-%m-%d %H:%M}", *map(str, rest))
+    console.print(table if len(found) else "There is no sweep yet.")
+
+
+def _report(options: argparse.Namespace, console: Console) -> None:
+    from lrp_bench.report.collect import collect
+    from lrp_bench.report.curves import bands
+    from lrp_bench.report.summary import write_tables
+
+    results = collect(options.uri, options.experiment, None if options.sweep == "latest" else options.sweep)
+    folder = options.out / (re.sub(r"[^\w.-]+", "_", results.name).strip("._") or results.sweep)
+    summary = write_tables(results, folder, every=options.all)
+    files = list(summary.files)
+    curves = bands(results)
+    if len(curves):
+        from lrp_bench.report.figures import flip_curves
+
+        files += flip_curves(curves, folder)
+    console.print(summary.render(console.width))
+    for path in files:
+        console.print(Text(str(path)), soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

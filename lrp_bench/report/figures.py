@@ -1,0 +1,163 @@
+"""Figures, drawn without pyplot so that threads and other figures are left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
+from numpy.typing import NDArray
+
+from lrp_bench.contracts import BenchError
+from lrp_bench.report.comparison import RANDOM
+
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#f0e442")  # Okabe and Ito
+GREY = "#8c8c8c"
+POSITIVE, NEGATIVE = "#1a9850", "#d73027"
+LINES: dict[str, Literal["-", "--", ":"]] = {"morf": "-", "lerf": "--", "random": ":"}
+DPI = 110
+PANEL = 1.25  # inches: the width of an image
+
+Array = NDArray[np.floating[Any]]
+
+
+def heatmap_grid(
+    images: Array, relevance: Array, titles: Sequence[str], path: Path, features: Sequence[str] = ()
+) -> Path:
+    """Inputs beside their relevance, one row a sample, as a PNG.
+
+    images: (samples, channels, height, width), (samples, height, width) or (samples, features); relevance: of the same
+    shape, or without channels, which are summed. Red is positive, blue negative, white zero, on one symmetric scale a
+    row. A table's features become green and red bars, named by `features`. titles: what stands at the left of each row.
+    """
+    if not len(images) == len(relevance) == len(titles) > 0:
+        counts = (len(images), len(relevance), len(titles))
+        raise BenchError(f"Expected as many images as maps and titles, got {counts}: pass one of each per sample.")
+    if relevance.ndim == 2:
+        return _save(_bars(images, relevance, titles, features), path)
+    return _save(_maps(images, relevance.sum(1) if relevance.ndim == 4 else relevance, titles), path)
+
+
+def flip_curves(bands: pd.DataFrame, folder: Path, name: str = "flip_curves") -> list[Path]:
+    """MoRF (solid) and LeRF (dashed) curves with 95 % bands, a panel per setting and score, as PNG and PDF.
+
+    bands: as `curves.bands` returns them. A good map falls fast on the solid line and late on the dashed one.
+    """
+    panels = list(bands.groupby(["setting", "score"], sort=False))
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(0.6 + 3.7 * columns, 1.0 + 2.7 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    methods = sorted(dict.fromkeys(bands["method"]), key=lambda method: method == RANDOM)
+    for axis, (_, points) in zip(axes, panels, strict=False):
+        _panel(axis, points, methods)
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    _legend(figure, methods, [order for order in LINES if order in set(bands["order"])])
+    return [_save(figure, folder / f"{name}.{kind}") for kind in ("png", "pdf")]
+
+
+def _maps(images: Array, relevance: Array, titles: Sequence[str]) -> Figure:
+    margin = 0.25 + 0.068 * max(len(line) for title in titles for line in title.split("\n"))
+    rows, high = len(images), PANEL * images.shape[-2] / images.shape[-1]
+    width, height = margin + 2 * PANEL + 0.7, 0.35 + (high + 0.1) * rows
+    across = ((margin, PANEL), (margin + PANEL + 0.1, PANEL), (margin + 2 * PANEL + 0.17, 0.09))
+    figure = Figure(figsize=(width, height))
+    for place, (image, R, title) in enumerate(zip(images, relevance, titles, strict=True)):
+        bottom, top = (height - 0.3 - (high + 0.1) * place - high) / height, _scale(R)
+        box = [figure.add_axes((x / width, bottom, w / width, high / height)) for x, w in across]
+        box[0].imshow(_picture(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+        shown = box[1].imshow(R, cmap="RdBu_r", vmin=-top, vmax=top, interpolation="nearest", aspect="auto")
+        bar = figure.colorbar(shown, cax=box[2], ticks=[-top, 0, top])
+        bar.ax.tick_params(length=2)
+        bar.ax.set_yticklabels([f"−{top:.2g}", "0", f"+{top:.2g}"], fontsize=7)  # noqa: RUF001 (a minus sign)
+        bar.ax.get_yticklabels()[0].set_verticalalignment("bottom")
+        bar.ax.get_yticklabels()[2].set_verticalalignment("top")
+        figure.text(0.08 / width, bottom + high / height / 2, title, va="center", fontsize=8, linespacing=1.4)
+        _plain(box[0], "input" if place == 0 else "")
+        _plain(box[1], "relevance" if place == 0 else "")
+    return figure
+
+
+def _bars(inputs: Array, relevance: Array, titles: Sequence[str], features: Sequence[str]) -> Figure:
+    samples, count = relevance.shape
+    names = list(features) or [f"feature {place}" for place in range(count)]
+    figure = Figure(figsize=(6.4, 0.4 + (0.45 + 0.2 * count) * samples), layout="constrained")
+    axes = figure.subplots(samples, 1, squeeze=False)[:, 0]
+    for axis, x, R, title in zip(axes, inputs, relevance, titles, strict=True):
+        labels = [f"{name} = {value:.3g}" for name, value in zip(names, x, strict=True)]
+        bars = axis.barh(labels, R, color=np.where(R >= 0, POSITIVE, NEGATIVE), height=0.7)
+        axis.bar_label(bars, fmt="{:+.3g}", fontsize=7, padding=3)
+        axis.axvline(0, color="black", linewidth=0.8)
+        axis.set(xlim=(-1.25 * _scale(R), 1.25 * _scale(R)))
+        axis.invert_yaxis()
+        axis.set_title(" ".join(title.split()), fontsize=9, loc="left")
+        axis.tick_params(labelsize=8, length=2)
+        axis.spines[["top", "right", "left"]].set_visible(False)
+    axes[-1].set_xlabel("relevance", fontsize=9)
+    return figure
+
+
+def _panel(axis: Axes, points: pd.DataFrame, methods: Sequence[str]) -> None:
+    for (method, order), line in points.groupby(["method", "order"], sort=False):
+        color, style = _color(str(method), methods), LINES[str(order)]
+        fraction = line["fraction"].to_numpy()
+        axis.plot(fraction, line["mean"], style, color=color, linewidth=1.5)
+        axis.fill_between(fraction, line["low"], line["high"], color=color, alpha=0.15, linewidth=0)
+    axis.set_title(str(points["setting"].iloc[0]), fontsize=10)
+    axis.set_ylabel(str(points["score"].iloc[0]).replace("_", " "))
+    axis.set_xlabel("removed")
+    axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axis.set_xlim(0, 1)
+    axis.grid(alpha=0.25, linewidth=0.6)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _legend(figure: Figure, methods: Sequence[str], orders: Sequence[str]) -> None:
+    words = {"morf": "most relevant first", "lerf": "least relevant first", "random": "random order"}
+    lines = [Line2D([], [], color=_color(method, methods), linewidth=3, label=method) for method in methods]
+    lines += [Line2D([], [], color="black", linestyle=LINES[order], label=words[order]) for order in orders]
+    figure.legend(handles=lines, loc="outside lower center", ncols=min(len(lines), 4), fontsize=8, frameon=False)
+
+
+def _color(method: str, methods: Sequence[str]) -> str:
+    return GREY if method == RANDOM else COLORS[methods.index(method) % len(COLORS)]
+
+
+def _picture(image: Array) -> Array:
+    """One input as grey (height, width) or RGB (height, width, 3) in [0, 1]; standardised values are spread over it."""
+    low, high = float(image.min()), float(image.max())
+    if low < 0 or high > 1:
+        image = (image - low) / max(high - low, 1e-12)
+    if image.ndim == 2:
+        return image
+    return image.transpose(1, 2, 0) if len(image) == 3 else image.mean(0)
+
+
+def _scale(R: Array) -> float:
+    """The largest |R| that is defined; 1 for a map of nothing but zeros."""
+    sizes = np.abs(R[np.isfinite(R)])
+    return float(sizes.max()) if sizes.any() else 1.0
+
+
+def _plain(axis: Axes, heading: str) -> None:
+    axis.set_title(heading, fontsize=9)
+    axis.set(xticks=[], yticks=[])
+    for spine in axis.spines.values():
+        spine.set(linewidth=0.4, color=GREY)
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    """Write whole or not at all, with text as text in a PDF and no date in either."""
+    draft = path.with_name(f".{path.name}")
+    with mpl.rc_context({"pdf.fonttype": 42}):
+        metadata = {"CreationDate": None} if path.suffix == ".pdf" else {}
+        figure.savefig(draft, dpi=DPI, format=path.suffix[1:], metadata=metadata)
+    return draft.replace(path)

@@ -1,0 +1,58 @@
+"""Means of per-sample values, with their uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import stdtrit
+
+CONFIDENCE = 0.95
+
+
+class Interval(NamedTuple):
+    """A mean, the half-width of its 95 % interval, and the number of values behind it."""
+
+    mean: float
+    half: float
+    n: int
+
+    @property
+    def low(self) -> float:
+        """The interval's lower end."""
+        return self.mean - self.half
+
+    @property
+    def high(self) -> float:
+        """The interval's upper end."""
+        return self.mean + self.half
+
+
+def interval(values: ArrayLike) -> Interval:
+    """Mean and Student's t interval, mean +/- t_(n-1) s / sqrt(n), of the values that are defined.
+
+    NaN is left out. Without any value the mean is NaN; with fewer than two the half-width is NaN.
+
+    >>> interval([1.0, 2.0, 3.0, float("nan")])
+    Interval(mean=2.0, half=2.484137..., n=3)
+    """
+    defined = np.asarray(values, dtype=np.float64).ravel()
+    defined = defined[~np.isnan(defined)]
+    n = defined.size
+    if n == 0 or not np.isfinite(defined).all():
+        return Interval(float(defined.sum() / n) if n else float("nan"), float("nan"), n)
+    if n == 1:
+        return Interval(float(defined[0]), float("nan"), 1)
+    t = stdtrit(n - 1, 0.5 + CONFIDENCE / 2)
+    return Interval(float(defined.mean()), float(t * defined.std(ddof=1) / np.sqrt(n)), n)
+
+
+def metrics(values: Mapping[str, ArrayLike]) -> dict[str, float]:
+    """What a run logs for its measures: `<measure>` is the mean, beside it `/n`, `/low` and `/high`."""
+    logged: dict[str, float] = {}
+    for name, each in values.items():
+        found = interval(each)
+        logged |= {name: found.mean, f"{name}/n": found.n, f"{name}/low": found.low, f"{name}/high": found.high}
+    return logged

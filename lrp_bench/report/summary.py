@@ -1,0 +1,57 @@
+"""What a sweep leaves for its reader: the comparison table in every format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import RenderableType
+
+from lrp_bench.contracts import BenchError
+from lrp_bench.report import tables, terminal
+from lrp_bench.report.collect import Failure, Results, collect
+from lrp_bench.report.comparison import Comparison, compare
+from lrp_bench.report.layout import Layout, lay_out
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A sweep's table: as numbers (comparison), as text (table), as files, and the runs that gave none."""
+
+    comparison: Comparison
+    table: Layout
+    files: tuple[Path, ...]
+    failures: tuple[Failure, ...]
+
+    def render(self, width: int = 100) -> RenderableType:
+        """The table for a rich console."""
+        return terminal.render(self.table, width)
+
+
+def summarize(uri: str, experiment: str, parent: str | None, folder: Path) -> Summary:
+    """Collect a sweep (None: the latest) and write table.md, table.csv and table.tex into a folder."""
+    return write_tables(collect(uri, experiment, parent), folder)
+
+
+def write_tables(results: Results, folder: Path, *, every: bool = False) -> Summary:
+    """Compare what was collected and write the tables; every: all measures, not the headline ones alone."""
+    comparison = compare(results)
+    table = lay_out(comparison, every=every)
+    texts = {
+        "table.md": tables.markdown(table),
+        "table.csv": tables.csv(comparison),
+        "table.tex": tables.latex(table),
+    }
+    files = tuple(_write(folder / name, text) for name, text in texts.items())
+    return Summary(comparison, table, files, comparison.failures)
+
+
+def _write(path: Path, text: str) -> Path:
+    """Write whole or not at all."""
+    draft = path.with_name(f".{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(text, encoding="utf-8")
+        return draft.replace(path)
+    except OSError as error:
+        raise BenchError(f"Expected to write {path}, got {error}: free the disk or choose another folder.") from error

@@ -1,0 +1,143 @@
+"""The comparison table as Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from textwrap import wrap
+
+import numpy as np
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from lrp_bench.report.comparison import Comparison
+from lrp_bench.report.layout import Cell, Column, Layout
+
+PAGE = 96
+LATEX_SPECIAL = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    **{character: f"{{{character}}}" for character in "[]*"},  # these mean something behind a line's end
+    "±": r"$\pm$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+}
+LATIN_END = "\u0180"
+LATEX_STYLES = {1: "textbf:--rwrap;", 2: "underline:--rwrap;"}
+
+
+def csv(comparison: Comparison) -> str:
+    """Every measure as plain numbers, a row per data set x model x method x measure; failed runs say why in `error`."""
+    directions = {name: measure.higher_is_better for name, measure in comparison.measures.items()}
+    cells = comparison.cells.assign(
+        higher_is_better=comparison.cells["measure"].map(directions),
+        title=comparison.cells["measure"].map({name: each.title for name, each in comparison.measures.items()}),
+    )
+    failures = pd.DataFrame(
+        [(each.dataset, each.model, each.method, each.reason) for each in comparison.failures],
+        columns=["dataset", "model", "method", "error"],
+    )
+    columns = ["dataset", "model", "method", "measure", "title", "higher_is_better", "mean", "low", "high", "n", "rank"]
+    rows = pd.concat([cells[columns].astype(object), failures.astype(object)])
+    return rows.reindex(columns=[*columns, "error"]).to_csv(index=False, lineterminator="\n")
+
+
+def markdown(layout: Layout) -> str:
+    """Tables in GitHub's Markdown, with the caption above and failures and notes below."""
+    parts = [_markdown_text(layout.caption)]
+    parts += [_markdown_block(layout, block) for block in layout.blocks(PAGE)]
+    parts += [_markdown_text(line) for line in (*layout.failures, *layout.notes)]
+    return "\n\n".join(parts) + "\n"
+
+
+def latex(layout: Layout, label: str = "lrp-bench") -> str:
+    r"""`table` environments with booktabs rules, to \input; the first one's caption holds failures and notes."""
+    sentences = _latex_text(" ".join((layout.caption, *layout.failures, *layout.notes)))
+    captions = [sentences, "Continued."]
+    tables = [
+        styled(layout, block).to_latex(
+            column_format="l" + "c" * len(block),
+            position="tbp",
+            position_float="centering",
+            hrules=True,
+            label=f"tab:{label}-{place + 1}",
+            caption=captions[min(place, 1)],
+            multicol_align="c",
+        )
+        for place, block in enumerate(layout.blocks(PAGE))
+    ]
+    return "\n".join([r"% needs \usepackage{booktabs}", *(tables or [sentences])])
+
+
+def styled(layout: Layout, block: Sequence[Column]) -> Styler:
+    """One block of columns as a pandas Styler for LaTeX: text escaped, best bold, second underlined."""
+    places = pd.MultiIndex.from_tuples([(column.measure, place) for place, column in enumerate(block)])
+    texts = pd.DataFrame([[_latex_cell(cell) for cell in row] for row in _rows(block)], columns=places, dtype=object)
+    ranks = [[LATEX_STYLES.get(cell.rank, "") for cell in row] for row in _rows(block)]
+    style = texts.style.apply(lambda _: np.array(ranks, dtype=object).reshape(texts.shape), axis=None)
+    style.format_index(_lookup(enumerate(map(_latex_text, layout.methods))), axis=0)
+    style.format_index(_lookup((column.measure, _latex_header(column, block)) for column in block), axis=1, level=0)
+    if not layout.several:
+        return style.hide(axis=1, level=1)
+    settings = [_latex_text(column.setting) for column in block]
+    return style.format_index(_lookup(enumerate(settings)), axis=1, level=1)
+
+
+def _lookup(texts: Iterable[tuple[object, str]]) -> Callable[[object], str]:
+    return dict(texts).__getitem__
+
+
+def _rows(block: Sequence[Column]) -> list[tuple[Cell, ...]]:
+    return list(zip(*(column.cells for column in block), strict=True))
+
+
+def _latex_text(text: str) -> str:
+    """Text that every LaTeX engine sets as it stands; letters beyond Latin, which pdflatex lacks, become `?`."""
+    known = (LATEX_SPECIAL.get(character, character) for character in " ".join(text.split()) if character.isprintable())
+    return "".join(part if len(part) > 1 or part < LATIN_END else "?" for part in known)
+
+
+def _latex_header(column: Column, block: Sequence[Column]) -> str:
+    """The title with its arrow, on as many lines as the width of its settings asks for."""
+    width = sum(each.width for each in block if each.measure == column.measure)
+    lines = [_latex_text(line) for line in wrap(column.title, max(width, 12))] or [""]
+    lines[-1] = f"{lines[-1]} {_latex_text(column.arrow)}".strip()
+    return lines[0] if len(lines) == 1 else "".join((r"\shortstack{", r" \\ ".join(lines), "}"))
+
+
+def _latex_cell(cell: Cell) -> str:
+    mean, half = (_latex_number(part) for part in cell[:2])
+    return f"{mean} $\\pm$ {half}" if half else mean
+
+
+def _latex_number(text: str) -> str:
+    text = re.sub(r"e(-?\d+)$", r"$\\times 10^{\1}$", text)
+    return f"$-${text[1:]}" if text.startswith("-") else text
+
+
+def _markdown_block(layout: Layout, block: Sequence[Column]) -> str:
+    headers = [_markdown_header(column, layout.several) for column in block]
+    lines = [["", *headers], [":--", *("--:" for _ in block)]]
+    lines += [
+        [_markdown_text(method), *map(_markdown_cell, row)]
+        for method, row in zip(layout.methods, _rows(block), strict=True)
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _markdown_header(column: Column, several: bool) -> str:
+    title = _markdown_text(column.header)
+    return f"{title}<br>{_markdown_text(column.setting)}" if several else title
+
+
+def _markdown_cell(cell: Cell) -> str:
+    return {1: f"**{cell.text}**", 2: f"<ins>{cell.text}</ins>"}.get(cell.rank, cell.text)
+
+
+def _markdown_text(text: str) -> str:
+    escaped = re.sub(r"([\\`*|<>\[\]&~#])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"(?<!\w)_\w*|\w*_(?!\w)", lambda word: word[0].replace("_", r"\_"), escaped)

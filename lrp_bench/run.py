@@ -1,0 +1,141 @@
+"""One run, from config to scores: the whole story on one screen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from lrp_bench.contracts import BenchError
+from lrp_bench.data.base import TensorData
+from lrp_bench.evaluation import Evaluation, evaluate, on_device
+from lrp_bench.records import keep
+from lrp_bench.tracking.base import RunTracker
+from lrp_bench.training import Fitted, fit_or_load
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig, *, folder: Path, parent: str | None = None) -> Evaluation | None:
+    """Train or load the model, explain the samples, score the explanations, and keep everything.
+
+    cfg: a composed config (conf/config.yaml). folder: for this run's files. parent: the sweep's run. Within a sweep a method is scored
+    once: None comes back where it was scored before. Raises BenchError for what the user must mend.
+    """
+    study = Study(cfg, parent)
+    evaluation = study.score(cfg.names.method, cfg.explainer, folder)
+    study.score("random", cfg.control, folder / "random")
+    return evaluation
+
+
+class Study:
+    """What the methods of one run share: data, model, tracker and settings."""
+
+    def __init__(self, cfg: DictConfig, parent: str | None) -> None:
+        self.cfg, self.parent = cfg, parent
+        self.settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+        check_settings(self.settings)
+        if cfg.threads:
+            torch.set_num_threads(cfg.threads)
+        self.device = on_device(cfg.device)
+        self.tracker: RunTracker = instantiate(cfg.tracker)
+
+    @cached_property
+    def data(self) -> TensorData:
+        """The data set, read and cut."""
+        data: TensorData = instantiate(self.cfg.dataset)
+        data.setup()
+        return data
+
+    @cached_property
+    def fitted(self) -> Fitted:
+        """The model, trained by whoever came first."""
+        identity = {group: self.settings[group] for group in ("dataset", "model", "trainer")}
+        fitted = fit_or_load(
+            lambda: instantiate(self.cfg.model),
+            self.data,
+            instantiate(self.cfg.trainer),
+            identity=identity,
+            store=Path(self.cfg.paths.outputs) / "models",
+            seed=self.cfg.seed,
+            tracker=self.tracker,
+        )
+        log.info("%s on %s: test accuracy %.2f %%", *self.named("model", "dataset"), 100 * fitted.metrics["test_accuracy"])
+        return fitted
+
+    def score(self, method: str, explainer: DictConfig, folder: Path) -> Evaluation | None:
+        """Explain and score with one method, as one run of the tracker."""
+        fingerprint = self.fingerprint(explainer)
+        with self.alone(fingerprint):
+            if self.parent and self.tracker.find(kind="explanation", fingerprint=fingerprint, parent=self.parent):
+                log.info("%s: scored before in this sweep", method)
+                return None
+            dataset, model = self.named("dataset", "model")
+            tags = {"dataset": dataset, "model": model, "method": method, "seed": str(self.cfg.seed), "fingerprint": fingerprint}
+            name = f"{method} on {dataset}, {model}"
+            with self.tracker.run(name, kind="explanation", parent=self.parent, params=self.settings, tags=tags) as record:
+                built = {name: instantiate(node) for name, node in self.parts(explainer).items()}  # all of it, before a training
+                evaluation = evaluate(
+                    explainer=built["explainer"],
+                    baselines=built["baselines"],
+                    metrics=built["metric"],
+                    batches=self.data.explained_batches(self.cfg.batch_size),
+                    model=self.fitted.model.to(self.device),
+                    device=self.device,
+                    explain_label=self.cfg.target == "label",
+                    pictures=self.cfg.pictures,
+                )
+                record.set_tags({"training_run": self.fitted.run_id})
+                record.log_metrics({"test_accuracy": self.fitted.metrics["test_accuracy"]})
+                keep(record, evaluation, self.data, OmegaConf.to_yaml(self.cfg, resolve=True), folder)
+        return evaluation
+
+    def parts(self, explainer: DictConfig) -> dict[str, DictConfig]:
+        """What is built anew for each method."""
+        return {"explainer": explainer, "baselines": self.cfg.baselines, "metric": self.cfg.metric}
+
+    def named(self, *groups: str) -> list[str]:
+        """The names of the chosen options."""
+        return [self.settings["names"][group] for group in groups]
+
+    def fingerprint(self, explainer: DictConfig) -> str:
+        """A sha256 of all that decides the scores."""
+        groups = ("dataset", "model", "trainer", "metric", "baselines", "seed", "samples", "target")
+        facts = {group: self.settings[group] for group in groups}
+        facts["explainer"] = OmegaConf.to_container(explainer, resolve=True)
+        return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+    @contextmanager
+    def alone(self, fingerprint: str) -> Iterator[None]:
+        """Within a sweep, hold off other processes that would score the same."""
+        if not self.parent:
+            yield
+            return
+        locks = Path(self.cfg.paths.outputs) / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / f"{self.parent}-{fingerprint[:16]}.lock"):
+            yield
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raise BenchError for a plain value of the root config that cannot be meant."""
+    for name in ("samples", "batch_size"):
+        if not isinstance(settings[name], int) or settings[name] < 1:
+            raise BenchError(f"Expected {name} to be a whole number >= 1, got {settings[name]!r}: correct {name}.")
+    for name in ("seed", "pictures"):
+        if not isinstance(settings[name], int) or settings[name] < 0:
+            raise BenchError(f"Expected {name} to be a whole number >= 0, got {settings[name]!r}: correct {name}.")
+    if settings["target"] not in ("predicted", "label"):
+        raise BenchError(f"Expected target to be predicted or label, got {settings['target']!r}: correct target.")
+    if settings["threads"] is not None and (not isinstance(settings["threads"], int) or settings["threads"] < 1):
+        raise BenchError(f"Expected threads to be null or a whole number >= 1, got {settings['threads']!r}: correct threads.")

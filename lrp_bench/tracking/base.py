@@ -1,0 +1,64 @@
+"""What the trackers share: how a run is opened, and how it ends whatever happens inside it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from lrp_bench.contracts import Run
+
+
+class RunTracker(ABC):
+    """A `contracts.Tracker`, and what a sweep needs beside it: runs that open and close in different functions."""
+
+    @contextmanager
+    def run(
+        self,
+        name: str,
+        *,
+        kind: str,
+        parent: str | None = None,
+        params: Mapping[str, object] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Iterator[Run]:
+        """Open a run; leaving it marks it FINISHED, after an Exception FAILED, after Ctrl-C or SystemExit KILLED."""
+        run = self.start(name, kind=kind, parent=parent, params=params, tags=tags)
+        try:
+            yield run
+        except BaseException as error:
+            self.end(run.id, error)
+            raise
+        self.end(run.id)
+
+    @abstractmethod
+    def start(
+        self,
+        name: str,
+        *,
+        kind: str,
+        parent: str | None = None,
+        params: Mapping[str, object] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Run:
+        """Open a run that `end` closes; prefer `run` where one function can hold it."""
+
+    @abstractmethod
+    def end(self, run_id: str, error: BaseException | None = None) -> None:
+        """Close a run: status, `error` tag, and the metrics `seconds` and `peak_memory_mib`."""
+
+    @abstractmethod
+    def resume(self, run_id: str) -> Run:
+        """A handle on a run that is there already, to add to it, also after it ended."""
+
+    @abstractmethod
+    def find(self, *, kind: str, fingerprint: str, parent: str | None = None) -> str | None:
+        """The id of the latest FINISHED run with this kind, `fingerprint` tag and, if given, parent; else None."""
+
+    @abstractmethod
+    def children(self, parent: str) -> list[str]:
+        """Ids of the runs whose parent is this run, in the order they started."""
+
+    @abstractmethod
+    def discard_if_empty(self, run_id: str) -> bool:
+        """Delete a run that has no children, such as the parent of a sweep that never began; whether it was deleted."""

@@ -1,0 +1,99 @@
+"""Where a number came from: machine, process, versions, commit; and what it cost."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import lrp_bench
+
+DISTRIBUTIONS = ("captum", "hydra-core", "mlflow", "pytorch-lightning", "torch", "torchmetrics", "torchvision")
+HOST = socket.gethostname()
+CHECKOUT = Path(lrp_bench.__file__).parent.parent
+
+
+def describe() -> dict[str, str]:
+    """Tags for a run of this process: host, pid, command line, user, versions and, in a checkout, the git commit."""
+    return {
+        "host": HOST,
+        "pid": str(os.getpid()),
+        "pid.started": _started(os.getpid()),
+        "command": shlex.join(sys.argv),
+        "mlflow.source.name": "lrp_bench",
+        "mlflow.source.type": "LOCAL",
+        **_user(),
+        **_versions(),
+        **_commit(CHECKOUT),
+    }
+
+
+def alive(tags: Mapping[str, str]) -> bool:
+    """Whether the process that `describe` wrote these tags for still runs; processes of other hosts count as alive."""
+    if tags.get("host") != HOST or "pid" not in tags:
+        return True
+    pid = int(tags["pid"])
+    if Path("/proc/self/stat").exists():
+        started = _started(pid)
+        return started != "" and started == tags.get("pid.started")  # a new process may have been given the old number
+    with suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+    return True
+
+
+def peak_memory() -> float:
+    """The largest resident memory of this process so far, in MiB; NaN where the platform does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _started(pid: int) -> str:
+    """When a process started, in clock ticks since boot; empty for one that is gone, a zombie, or on another system."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def _user() -> dict[str, str]:
+    try:
+        return {"mlflow.user": getpass.getuser()}
+    except (KeyError, OSError):  # a container's user may have no name
+        return {}
+
+
+def _versions() -> dict[str, str]:
+    versions = {"version.lrp_bench": lrp_bench.__version__, "version.python": platform.python_version()}
+    for name in DISTRIBUTIONS:
+        with suppress(PackageNotFoundError):
+            versions[f"version.{name}"] = version(name)
+    return versions
+
+
+def _commit(folder: Path) -> dict[str, str]:
+    """The checkout's commit. An installed package has no `.git` beside it, and must not report its user's project."""
+    if not (folder / ".git").exists():
+        return {}
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    commit, _, dirty = found.partition("-")
+    return {"mlflow.source.git.commit": commit, "git.dirty": str(bool(dirty)).lower()}

@@ -1,0 +1,59 @@
+"""What every tracker does to names, parameters and numbers before it stores them."""
+
+from __future__ import annotations
+
+import math
+import posixpath
+import re
+from collections.abc import Mapping
+
+KEY_LENGTH = 250
+VALUE_LENGTH = 6000
+TAG_LENGTH = 5000
+MESSAGE_LENGTH = 500
+
+
+def clean(name: str) -> str:
+    """A key every MLflow store accepts: what is not a letter, digit or one of `_ - . : /` or a space becomes `_`.
+
+    >>> clean("dataset.crop[0]=+1,2")
+    'dataset.crop_0_1_2'
+    """
+    return posixpath.normpath(re.sub(r"[^\w./:\- ]+", "_", name)).strip("/_ ")[:KEY_LENGTH]
+
+
+def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, str]:
+    """Nested mappings as one level of dotted keys and text values, cut at 6000 characters.
+
+    >>> flatten({"rule": {"epsilon": 1e-6, "stabilizer": None}})
+    {'rule.epsilon': '1e-06', 'rule.stabilizer': 'None'}
+    """
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{name}.")
+        else:
+            flat[clean(name)] = str(value)[:VALUE_LENGTH]
+    return flat
+
+
+def finite(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics that are numbers, under clean keys: MLflow would store infinity as 1.8e308."""
+    return {clean(name): float(value) for name, value in metrics.items() if math.isfinite(value)}
+
+
+def tag_text(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags under clean keys, short enough for every store."""
+    return {clean(key): str(value)[:TAG_LENGTH] for key, value in tags.items()}
+
+
+def outcome(error: BaseException | None) -> tuple[str, dict[str, str]]:
+    """The status of a run that ended so, and the tags that say why.
+
+    An Exception is the job's own failure; anything else (Ctrl-C, SystemExit) came from outside.
+    """
+    if error is None:
+        return "FINISHED", {}
+    status = "FAILED" if isinstance(error, Exception) else "KILLED"
+    return status, {"error": f"{type(error).__name__}: {str(error)[:MESSAGE_LENGTH]}".rstrip(": ")}

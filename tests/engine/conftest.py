@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, fx, nn
+
+from lrp_bench.engine import propagate
+from lrp_bench.engine.capture import Program, capture
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Float64 as the default, and the same random numbers for each test."""
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(scope="module")
+def captured_once() -> Iterator[None]:
+    """Capture takes a quarter of a second: a table of many rules over one network needs it once, and a copy each time."""
+    known: dict[tuple[int, torch.Size], tuple[nn.Module, Program]] = {}
+
+    def remember(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
+        key = id(model), example[0].shape[1:]
+        if key not in known:
+            known[key] = model, capture(model, example)
+        return _copy(known[key][1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(propagate, "capture", remember)
+        yield
+
+
+def _copy(program: Program) -> Program:
+    graph, copied = fx.Graph(), {}
+    graph.output(graph.graph_copy(program.graph, copied))
+    return replace(program, graph=graph, constants=dict(program.constants), output=copied[program.output])

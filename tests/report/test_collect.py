@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lrp_bench.contracts import BenchError, Measure
+from lrp_bench.report.collect import Results, collect, sweeps
+from lrp_bench.tracking.mlflow import MLflowRun, MLflowTracker
+
+SRG = {"srg": Measure("SRG", "flipping", True, -1.0, 1.0)}
+Explain = Callable[..., MLflowRun]
+
+
+def read(tracker: MLflowTracker, sweep: str | None) -> Results:
+    return collect(tracker.uri, tracker.experiment, sweep)
+
+
+def folder(tracker: MLflowTracker, run: MLflowRun) -> Path:
+    return Path(unquote(urlparse(tracker.store.client.get_run(run.id).info.artifact_uri).path))
+
+
+def test_one_row_is_run_times_measure_times_sample(tracker: MLflowTracker, sweep: str, explain: Explain) -> None:
+    first = explain("epsilon", {"srg": [0.5, np.nan]}, samples=[4, 9], measures=SRG)
+    second = explain(
+        "gamma", {"srg": [0.25, 1.0]}, samples=[4, 9], measures=SRG, dataset="mnist", model="lenet", seed=3
+    )
+    found = read(tracker, sweep)
+    expected = pd.DataFrame(
+        {
+            "run": [first.id, first.id, second.id, second.id],
+            "dataset": ["digits", "digits", "mnist", "mnist"],
+            "model": ["mlp", "mlp", "lenet", "lenet"],
+            "method": ["epsilon", "epsilon", "gamma", "gamma"],
+            "seed": ["0", "0", "3", "3"],
+            "measure": "srg",
+            "sample": [4, 9, 4, 9],
+            "value": [0.5, np.nan, 0.25, 1.0],
+        }
+    )
+    assert list(found.frame.columns) == list(expected.columns)
+    for name in expected:
+        assert found.frame[name].tolist() == pytest.approx(expected[name].tolist(), nan_ok=True) or list(
+            found.frame[name]
+        ) == list(expected[name])
+    assert found.measures == SRG
+    assert (found.failures, found.notes, found.sweep) == ((), (), sweep)
+    assert found.curves.groupby("run", observed=True).size().tolist() == [36, 36]
+
+
+def test_the_latest_sweep_is_one_that_explained_something(tracker: MLflowTracker, sweep: str, explain: Explain) -> None:
+    explain("epsilon", samples=[1, 2], measures=SRG)
+    empty = tracker.start("empty", kind="sweep")
+    with tracker.run("training", kind="training", parent=empty.id):
+        pass
+    assert read(tracker, None).sweep == sweep
+    assert read(tracker, sweep[:12]).sweep == sweep
+    name = "test_the_latest_sweep_is_one_that_explained_something"
+    assert read(tracker, name).sweep == sweep
+    listed = sweeps(tracker.uri, tracker.experiment).set_index("sweep")
+    assert listed.loc[sweep, ["name", "finished", "failed", "status"]].tolist() == [name, 1, 0, "FINISHED"]
+    assert listed.loc[empty.id, ["finished", "failed"]].tolist() == [0, 0]
+    tracker.end(empty.id)
+    with pytest.raises(BenchError, match="no such sweep.*none.*--list"):
+        read(tracker, "no such sweep")
+
+
+def test_a_single_explanation_can_be_read_alone(tracker: MLflowTracker, sweep: str, explain: Explain) -> None:
+    run = explain("epsilon", samples=[1, 2], measures=SRG)
+    explain("gamma", samples=[1, 2], measures=SRG)
+    assert read(tracker, run.id).runs.index.tolist() == [run.id]
+
+
+def test_failed_and_damaged_runs_are_listed_with_their_reason(
+    tracker: MLflowTracker, sweep: str, explain: Explain
+) -> None:
+    explain("epsilon", error=BenchError("Expected alpha - beta = 1, got 2."))
+    explain("gamma", error=ValueError("odd"))
+    damaged, missing = explain("zplus"), explain("flat")
+    with (folder(tracker, damaged) / "scores.parquet").open("r+b") as file:
+        file.truncate(100)
+    (folder(tracker, missing) / "measures.json").unlink()
+    with tracker.run("still open", kind="explanation", parent=sweep):
+        reasons = {failure.method: failure.reason for failure in read(tracker, sweep).failures}
+    assert reasons["epsilon"] == "Expected alpha - beta = 1, got 2."
+    assert reasons["gamma"] == "ValueError: odd"
+    assert reasons["still open"] == "the run is RUNNING"
+    assert "cannot be read" in reasons["zplus"]
+    assert "measures.json is missing" in reasons["flat"]
+    assert read(tracker, sweep).frame.empty
+
+
+def test_the_same_work_counts_once(tracker: MLflowTracker, sweep: str, explain: Explain) -> None:
+    explain("random", fingerprint="a", error=ValueError("first try"))
+    explain("random", fingerprint="a", samples=[1, 2], measures=SRG)
+    last = explain("random", fingerprint="a", samples=[1, 2], measures=SRG)
+    explain("random", fingerprint="a", error=ValueError("a later try"))
+    found = read(tracker, sweep)
+    assert found.runs.index.tolist() == [last.id]
+    assert found.failures == ()
+
+
+def test_definitions_of_a_measure_are_not_mixed(tracker: MLflowTracker, sweep: str, explain: Explain) -> None:
+    explain("old", samples=[1, 2], measures=SRG)
+    explain("new", samples=[1, 2], measures={"srg": replace(SRG["srg"], version=2)})
+    found = read(tracker, sweep)
+    assert set(found.frame["method"]) == {"new"}
+    assert found.measures["srg"].version == 2
+    assert found.notes == ("old on digits was measured by an older definition, left out, of srg",)
