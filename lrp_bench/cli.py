@@ -1,17 +1,21 @@
-"""The command line: Hydra composes a config, and each job hands it to `run`. Nothing heavy is imported before a job starts."""
+"""The command line: Hydra composes a config, and each job hands it to `run`.
+
+Nothing heavy is imported before a job starts, so that --help and --cfg answer at once.
+"""
 
 from __future__ import annotations
 
 import logging
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException, InstantiationException
+from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
 
 from lrp_bench import sweep
@@ -55,36 +59,22 @@ def _job(cfg: DictConfig) -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         run(cfg, folder=folder, parent=sweep.parent_of_this_job())
-    except (BenchError, InstantiationException) as error:
-        raise _failed(explain(error)) from None
+    except BenchError as error:
+        log.error(error)
+        raise JobFailed("The job failed, for the reason said above.") from None
     except Exception as error:
-        (folder / "traceback.txt").write_text(_traceback(error))
-        raise _failed(f"{type(error).__name__}: {error}\nThe whole traceback: {folder / 'traceback.txt'}") from None
-
-
-def _failed(message: str) -> JobFailed:
-    log.error(message)
-    return JobFailed(message)
-
-
-def _traceback(error: Exception) -> str:
-    import traceback
-
-    return "".join(traceback.format_exception(error))
-
-
-def explain(error: BaseException) -> str:
-    """The message of a user's mistake, without what Hydra wrapped around it."""
-    cause = error.__cause__
-    if isinstance(error, InstantiationException) and cause is not None:
-        place = next((line for line in str(error).splitlines() if line.startswith("full_key")), "")
-        text = explain(cause)
-        return text if text.startswith("Expected") else f"Expected {place.replace('full_key: ', '')} to be usable, got: {text}"
-    return str(error)
+        (folder / "traceback.txt").write_text("".join(traceback.format_exception(error)))
+        log.error("%s: %s\nThe whole traceback: %s", type(error).__name__, error, folder / "traceback.txt")
+        raise JobFailed(
+            "The job failed, by what may be a fault of lrp_bench; please report it with the traceback."
+        ) from None
 
 
 def configure(*overrides: str) -> DictConfig:
-    """The config that the command line would hand to `run`, for use from Python: run(configure("rule=gamma", "samples=20"))."""
+    """The config that the command line would hand to `run`, for use from Python.
+
+    run(configure("rule=gamma", "samples=20"), folder=Path("outputs/mine"))
+    """
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = hydra.compose("config", list(overrides), return_hydra_config=True)
     names = {group: label(group, cfg.hydra) for group in cfg.names}

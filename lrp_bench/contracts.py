@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # the command line and the report start without torch
     from torch import Tensor
@@ -16,7 +16,8 @@ class BenchError(Exception):
     """What the user must mend: says what was expected, what came, and what to do. Shown without a traceback."""
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True)
+class Batch:
     """Samples to explain, in the order of the explained subset.
 
     inputs: (batch, ...) as the model takes them; label: (batch,) int64; index: (batch,) int64, the position of each
@@ -46,9 +47,11 @@ class LedgerEntry:
 class Explanation:
     """One batch, explained.
 
-    inputs and relevance: (batch, ...), the same shape (token ids: relevance is (batch, tokens)); logits: (batch, classes);
-    target: (batch,) int64, or (batch, classes) weights; score: (batch,), the explained output; layers: module name -> relevance
-    at that module's input; ledger: module name -> LedgerEntry. Explainers other than LRP leave the last two empty.
+    inputs and relevance: (batch, ...), the same shape (token ids: relevance is (batch, tokens)); logits: (batch,
+    classes);
+    target: (batch,) int64, or (batch, classes) weights; score: (batch,), the explained output; layers: module name ->
+    relevance at that module's input; ledger: module name -> LedgerEntry. Explainers other than LRP leave the last two
+    empty.
     """
 
     inputs: Tensor
@@ -72,8 +75,8 @@ class Explainer(Protocol):
 class Measure:
     """What one column of numbers means: its header, direction, bounds and version.
 
-    higher_is_better None: the number has no good direction. version: raised when the definition changes, so that old and new
-    numbers are never mixed. headline: shown in the table at the end of a sweep.
+    higher_is_better None: the number has no good direction. version: raised when the definition changes, so that old
+    and new numbers are never mixed. headline: shown in the table at the end of a sweep.
     """
 
     title: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,15 +12,15 @@ from torch import Tensor, nn
 
 from lrp_bench.contracts import Batch, BenchError, Curve, Explainer, Measure, Scores
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Evaluation:
     """What came out for one method; n samples, in the order of the explained subset, all on the CPU.
 
-    index, label, prediction: (n,) int64; score: (n,), the explained output. values: measure -> (n,), NaN where undefined. inputs and
-    relevance: (pictures, ...), the first samples. seconds: of the explanations alone. unavailable: baseline -> why it has no numbers.
+    index, label, prediction: (n,) int64; score: (n,), the explained output. values: measure -> (n,), NaN where
+    undefined. inputs and
+    relevance: (pictures, ...), the first samples. seconds: of the explanations alone. unavailable: baseline -> why it
+    has no numbers.
     """
 
     index: Tensor
@@ -58,15 +57,13 @@ def evaluate(
     for metric in metrics.values():
         metric.to(device)
     for batch in batches:
-        batch = Batch(*(tensor.to(device) for tensor in batch))
+        batch = Batch(batch.inputs.to(device), batch.label.to(device), batch.index.to(device))
         if method is None:
             method = explainer(model=model, example=batch.inputs)
             references = _available(baselines, model, batch.inputs, unavailable)
         began = _clock(device)
         explanation = method.explain(batch.inputs, batch.label if explain_label else None)
         seconds += _clock(device) - began
-        if not bool(explanation.relevance.isfinite().all()):
-            raise BenchError("Expected finite relevance, got NaN or infinity: use a rule with a larger epsilon.")
         compared = {name: r.explain(batch.inputs, explanation.target).relevance for name, r in references.items()}
         for metric in metrics.values():
             metric.update(explanation, model=model, baselines=compared)
@@ -92,7 +89,9 @@ def evaluate(
     )
 
 
-def _available(baselines: Mapping[str, Any], model: nn.Module, example: Tensor, unavailable: dict[str, str]) -> dict[str, Explainer]:
+def _available(
+    baselines: Mapping[str, Any], model: nn.Module, example: Tensor, unavailable: dict[str, str]
+) -> dict[str, Explainer]:
     """The baselines that can explain this model; the others are named with their reason."""
     built = {}
     for name, baseline in baselines.items():
@@ -100,7 +99,6 @@ def _available(baselines: Mapping[str, Any], model: nn.Module, example: Tensor, 
             built[name] = baseline(model=model, example=example)
         except BenchError as error:
             unavailable[name] = str(error)
-            log.warning("%s: n.a. %s", name, error)
     return built
 
 
@@ -113,7 +111,9 @@ def on_device(name: str) -> torch.device:
         return torch.device(name)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise BenchError(f"Expected device to be auto, cpu or a GPU of this machine, got {name!r} ({reason}): correct device.") from error
+        raise BenchError(
+            f"Expected device to be auto, cpu or a GPU of this machine, got {name!r} ({reason}): correct device."
+        ) from error
 
 
 def _clock(device: torch.device) -> float:

@@ -15,14 +15,19 @@ UNAVAILABLE = "unavailable."  # tag prefix: why a baseline has no numbers
 
 
 def keep(run: Run, evaluation: Evaluation, data: TensorData, config: str, folder: Path) -> None:
-    """Write the run's files into folder, and log them with all numbers. Raises BenchError where the folder cannot be written."""
+    """Write the run's files into folder, and log them with all numbers.
+
+    Raises BenchError where the folder cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         paths = [*_scores(evaluation, folder), _config(config, folder), *_coverage(evaluation, folder)]
         if evaluation.inputs.shape[0]:
             paths.append(_pictures(evaluation, data, folder))
     except OSError as error:
-        raise BenchError(f"Expected {folder} to be writable, got: {error}: free some space or set paths.outputs.") from error
+        raise BenchError(
+            f"Expected {folder} to be writable, got: {error}: free some space or set paths.outputs."
+        ) from error
     run.log_metrics(statistics.metrics({name: values.numpy() for name, values in evaluation.values.items()}))
     run.log_metrics({"explain_seconds": evaluation.seconds})
     for name, curve in evaluation.curves.items():
@@ -34,7 +39,12 @@ def keep(run: Run, evaluation: Evaluation, data: TensorData, config: str, folder
 
 
 def _scores(evaluation: Evaluation, folder: Path) -> list[Path]:
-    columns = {"sample": evaluation.index, "label": evaluation.label, "prediction": evaluation.prediction, "score": evaluation.score}
+    columns = {
+        "sample": evaluation.index,
+        "label": evaluation.label,
+        "prediction": evaluation.prediction,
+        "score": evaluation.score,
+    }
     return artifacts.write(
         folder,
         samples={name: column.numpy() for name, column in columns.items()},
@@ -68,7 +78,9 @@ def _pictures(evaluation: Evaluation, data: TensorData, folder: Path) -> Path:
     names, shown = data.class_names, len(evaluation.inputs)
     titles = [
         f"{names[label]}\npredicted {names[prediction]}\nscore {score:.3g}"
-        for label, prediction, score in zip(*(c[:shown].tolist() for c in (evaluation.label, evaluation.prediction, evaluation.score)), strict=True)
+        for label, prediction, score in zip(
+            *(c[:shown].tolist() for c in (evaluation.label, evaluation.prediction, evaluation.score)), strict=True
+        )
     ]
     path = folder / "heatmaps.png"
     heatmap_grid(data.denormalize(evaluation.inputs).numpy(), evaluation.relevance.numpy(), titles, path)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
-from lrp_bench.contracts import BenchError
+from lrp_bench.contracts import Batch, BenchError
 from lrp_bench.data.base import TensorData
 from lrp_bench.evaluation import Evaluation, evaluate, on_device
 from lrp_bench.records import keep
@@ -29,7 +32,8 @@ log = logging.getLogger(__name__)
 def run(cfg: DictConfig, *, folder: Path, parent: str | None = None) -> Evaluation | None:
     """Train or load the model, explain the samples, score the explanations, and keep everything.
 
-    cfg: a composed config (conf/config.yaml). folder: for this run's files. parent: the sweep's run. Within a sweep a method is scored
+    cfg: a composed config (conf/config.yaml). folder: for this run's files. parent: the sweep's run. Within a sweep a
+    method is scored
     once: None comes back where it was scored before. Raises BenchError for what the user must mend.
     """
     study = Study(cfg, parent)
@@ -48,29 +52,30 @@ class Study:
         if cfg.threads:
             torch.set_num_threads(cfg.threads)
         self.device = on_device(cfg.device)
-        self.tracker: RunTracker = instantiate(cfg.tracker)
+        self.tracker: RunTracker = build(cfg.tracker)
 
     @cached_property
     def data(self) -> TensorData:
         """The data set, read and cut."""
-        data: TensorData = instantiate(self.cfg.dataset)
+        data: TensorData = build(self.cfg.dataset)
         data.setup()
         return data
 
-    @cached_property
-    def fitted(self) -> Fitted:
-        """The model, trained by whoever came first."""
-        identity = {group: self.settings[group] for group in ("dataset", "model", "trainer")}
+    def fitted(self, rehearse: Callable[[nn.Module], object]) -> Fitted:
+        """The model, trained by whoever came first; `rehearse` is called with the untrained one before a training."""
         fitted = fit_or_load(
-            lambda: instantiate(self.cfg.model),
+            lambda: build(self.cfg.model),
             self.data,
-            instantiate(self.cfg.trainer),
-            identity=identity,
+            build(self.cfg.trainer),
+            identity={group: self.settings[group] for group in ("dataset", "model", "trainer")},
             store=Path(self.cfg.paths.outputs) / "models",
             seed=self.cfg.seed,
             tracker=self.tracker,
+            rehearse=rehearse,
         )
-        log.info("%s on %s: test accuracy %.2f %%", *self.named("model", "dataset"), 100 * fitted.metrics["test_accuracy"])
+        log.info(
+            "%s on %s: test accuracy %.2f %%", *self.named("model", "dataset"), 100 * fitted.metrics["test_accuracy"]
+        )
         return fitted
 
     def score(self, method: str, explainer: DictConfig, folder: Path) -> Evaluation | None:
@@ -81,28 +86,40 @@ class Study:
                 log.info("%s: scored before in this sweep", method)
                 return None
             dataset, model = self.named("dataset", "model")
-            tags = {"dataset": dataset, "model": model, "method": method, "seed": str(self.cfg.seed), "fingerprint": fingerprint}
+            tags = {
+                "dataset": dataset,
+                "model": model,
+                "method": method,
+                "seed": str(self.cfg.seed),
+                "fingerprint": fingerprint,
+            }
             name = f"{method} on {dataset}, {model}"
-            with self.tracker.run(name, kind="explanation", parent=self.parent, params=self.settings, tags=tags) as record:
-                built = {name: instantiate(node) for name, node in self.parts(explainer).items()}  # all of it, before a training
-                evaluation = evaluate(
-                    explainer=built["explainer"],
-                    baselines=built["baselines"],
-                    metrics=built["metric"],
-                    batches=self.data.explained_batches(self.cfg.batch_size),
-                    model=self.fitted.model.to(self.device),
-                    device=self.device,
-                    explain_label=self.cfg.target == "label",
-                    pictures=self.cfg.pictures,
-                )
-                record.set_tags({"training_run": self.fitted.run_id})
-                record.log_metrics({"test_accuracy": self.fitted.metrics["test_accuracy"]})
+            with self.tracker.run(
+                name, kind="explanation", parent=self.parent, params=self.settings, tags=tags
+            ) as record:
+                two = islice(self.data.explained_batches(2), 1)
+                fitted = self.fitted(lambda untrained: self.evaluate(explainer, untrained, two))
+                batches = self.data.explained_batches(self.cfg.batch_size)
+                evaluation = self.evaluate(explainer, fitted.model, batches)
+                for name, reason in evaluation.unavailable.items():
+                    log.warning("No agreement with %s: %s", name, reason)
+                record.set_tags({"training_run": fitted.run_id})
+                record.log_metrics({"test_accuracy": fitted.metrics["test_accuracy"]})
                 keep(record, evaluation, self.data, OmegaConf.to_yaml(self.cfg, resolve=True), folder)
         return evaluation
 
-    def parts(self, explainer: DictConfig) -> dict[str, DictConfig]:
-        """What is built anew for each method."""
-        return {"explainer": explainer, "baselines": self.cfg.baselines, "metric": self.cfg.metric}
+    def evaluate(self, explainer: DictConfig, model: nn.Module, batches: Iterable[Batch]) -> Evaluation:
+        """Explain batches and score the explanations."""
+        return evaluate(
+            explainer=build(explainer),
+            baselines=build(self.cfg.baselines),
+            metrics=build(self.cfg.metric),
+            batches=batches,
+            model=model.to(self.device),
+            device=self.device,
+            explain_label=self.cfg.target == "label",
+            pictures=self.cfg.pictures,
+        )
 
     def named(self, *groups: str) -> list[str]:
         """The names of the chosen options."""
@@ -127,6 +144,24 @@ class Study:
             yield
 
 
+def build(node: DictConfig) -> Any:
+    """What a config node describes. Raises BenchError, without what Hydra wraps around the reason."""
+    try:
+        return instantiate(node)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, BenchError):
+            raise cause from None
+        place = next(
+            (line.removeprefix("full_key: ") for line in str(error).splitlines() if line.startswith("full_key")),
+            "the config",
+        )
+        reason = str(cause or error).splitlines()[0]
+        raise BenchError(
+            f"Expected a usable {place}, got {type(cause or error).__name__}: {reason}: correct {place}."
+        ) from error
+
+
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Raise BenchError for a plain value of the root config that cannot be meant."""
     for name in ("samples", "batch_size"):
@@ -138,4 +173,6 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     if settings["target"] not in ("predicted", "label"):
         raise BenchError(f"Expected target to be predicted or label, got {settings['target']!r}: correct target.")
     if settings["threads"] is not None and (not isinstance(settings["threads"], int) or settings["threads"] < 1):
-        raise BenchError(f"Expected threads to be null or a whole number >= 1, got {settings['threads']!r}: correct threads.")
+        raise BenchError(
+            f"Expected threads to be null or a whole number >= 1, got {settings['threads']!r}: correct threads."
+        )

@@ -20,7 +20,10 @@ _open: list[Sweep] = []  # in the process that opened them
 
 
 class Sweep(Callback):
-    """Hydra calls this around every sweep; a single run is a sweep of one. It is pickled to the workers of a launcher."""
+    """Hydra calls this around every sweep; a single run is a sweep of one.
+
+    It is pickled to the workers of a launcher; only the process that opened the parent closes it.
+    """
 
     def __init__(self) -> None:
         self.parent: str | None = None
@@ -72,7 +75,9 @@ class Sweep(Callback):
         _open.remove(self)
         if self.tracker.discard_if_empty(self.parent):
             return
-        interrupted = isinstance(cause, KeyboardInterrupt) or (isinstance(cause, SystemExit) and cause.code == INTERRUPTED)
+        interrupted = isinstance(cause, KeyboardInterrupt) or (
+            isinstance(cause, SystemExit) and cause.code == INTERRUPTED
+        )
         self.tracker.end(self.parent, cause if interrupted else self._conclude())
 
     def _conclude(self) -> Exception | None:
@@ -103,5 +108,5 @@ def parent_of_this_job() -> str | None:
 
 def close_open(cause: BaseException) -> None:
     """Close what is still open when the command line ends early."""
-    for sweep in list(_open):
+    for sweep in _open:
         sweep.close(cause)

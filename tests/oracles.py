@@ -90,7 +90,9 @@ def _plain(rule: Any, a: Tensor, m: Matrix) -> list[Quotient]:
 
 def _gamma(rule: Any, a: Tensor, m: Matrix) -> list[Quotient]:
     if not rule.generalized:
-        return [Quotient(a[:, None] * (m.w + rule.gamma * plus(m.w)), m.b + rule.gamma * plus(m.b), torch.ones_like(m.b))]
+        return [
+            Quotient(a[:, None] * (m.w + rule.gamma * plus(m.w)), m.b + rule.gamma * plus(m.b), torch.ones_like(m.b))
+        ]
     c = a[:, None] * m.w
     up = (c.sum(0) + m.b >= 0).double()
     return [
@@ -110,7 +112,9 @@ def _z_plus(rule: Any, a: Tensor, m: Matrix) -> list[Quotient]:
 
 def _z_box(rule: Any, a: Tensor, m: Matrix) -> list[Quotient]:
     low, high = (_bound(given, m.shape)[:, None] for given in (rule.low, rule.high))
-    return [Quotient(a[:, None] * m.w - low * plus(m.w) - high * minus(m.w), torch.zeros_like(m.b), torch.ones_like(m.b))]
+    return [
+        Quotient(a[:, None] * m.w - low * plus(m.w) - high * minus(m.w), torch.zeros_like(m.b), torch.ones_like(m.b))
+    ]
 
 
 def _w_square(rule: Any, a: Tensor, m: Matrix) -> list[Quotient]:
@@ -124,7 +128,9 @@ def _flat(rule: Any, a: Tensor, m: Matrix) -> list[Quotient]:
 def _bound(given: float | Sequence[float], shape: tuple[int, ...]) -> Tensor:
     """A number, or one per channel, for each input."""
     bound = torch.as_tensor(given, dtype=torch.float64)
-    return bound.reshape(-1, *[1] * (len(shape) - 1)).expand(shape).flatten() if bound.dim() else bound.expand(prod(shape))
+    return (
+        bound.reshape(-1, *[1] * (len(shape) - 1)).expand(shape).flatten() if bound.dim() else bound.expand(prod(shape))
+    )
 
 
 QUOTIENTS: Mapping[type[Rule], Callable[[Any, Tensor, Matrix], list[Quotient]]] = {
@@ -154,7 +160,9 @@ def share(rule: Rule, m: Matrix, a: Tensor, R: Tensor) -> tuple[Tensor, Lost]:
         else:
             kept = arriving - s * z
             to_bias = (s * q.offset).sum() if rule.bias == "absorb" else 0.0
-            lost = lost + torch.stack([torch.as_tensor(part) for part in (to_bias, kept[z != 0].sum(), kept[z == 0].sum())])
+            lost = lost + torch.stack(
+                [torch.as_tensor(part) for part in (to_bias, kept[z != 0].sum(), kept[z == 0].sum())]
+            )
     return received, Lost(*lost)
 
 
@@ -178,13 +186,20 @@ def walk(net: nn.Sequential, rules: Mapping[int, Rule], x: Tensor, weights: Tens
     return Walk(
         {i: torch.stack([relevance[i] for relevance, _ in samples]) for i in samples[0][0]},
         {
-            i: Lost(*(torch.stack([getattr(lost[i], part) for _, lost in samples]) for part in ("bias", "stabilizer", "rule")))
+            i: Lost(
+                *(
+                    torch.stack([getattr(lost[i], part) for _, lost in samples])
+                    for part in ("bias", "stabilizer", "rule")
+                )
+            )
             for i in samples[0][1]
         },
     )
 
 
-def _walk_one(net: nn.Sequential, rules: Mapping[int, Rule], x: Tensor, weight: Tensor) -> tuple[dict[int, Tensor], dict[int, Lost]]:
+def _walk_one(
+    net: nn.Sequential, rules: Mapping[int, Rule], x: Tensor, weight: Tensor
+) -> tuple[dict[int, Tensor], dict[int, Lost]]:
     activations = [x[None]]
     for layer in net:
         activations.append(layer(activations[-1].clone()).detach())
@@ -194,7 +209,9 @@ def _walk_one(net: nn.Sequential, rules: Mapping[int, Rule], x: Tensor, weight: 
         if isinstance(layer, LINEAR):
             received, lost[i] = share(rules[i], matrix(layer, tuple(a.shape)), a.flatten(), R.flatten())
         elif isinstance(layer, WINNER):
-            received = R.flatten() @ jacobian(lambda v, layer=layer: layer(v[None])[0].flatten(), a).reshape(R.numel(), -1)
+            received = R.flatten() @ jacobian(lambda v, layer=layer: layer(v[None])[0].flatten(), a).reshape(
+                R.numel(), -1
+            )
         elif isinstance(layer, MOVEMENT) or type(layer).__module__ == "torch.nn.modules.activation":
             received = R
         else:

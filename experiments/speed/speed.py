@@ -1,9 +1,9 @@
 """Time the engine beside a gradient, Zennit and Captum, and the perturbation curves beside plain forward passes.
 
-    python experiments/speed/speed.py [--networks minivgg vgg16 resnet50] [--repeats 5] [--threads 2] [--out experiments/speed]
+    python experiments/speed/speed.py [--networks minivgg vgg16 resnet50] [--repeats 5] [--threads 2] [--out FOLDER]
 
-All contenders run in this one process, in turn, and the medians are compared: the machine may drift, the ratios hold. Writes engine.csv,
-engine.md, curves.csv and curves.md, with _gpu in their names where they ran on one.
+All contenders run in this one process, in turn, and their medians are compared: the machine may drift, the ratios
+hold. Writes engine.csv, engine.md, curves.csv and curves.md, with _gpu in their names where they ran on one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 import torchvision
-from captum.attr import LRP as CaptumLRP
+from captum import attr as captum_attr
 from captum.attr._utils.lrp_rules import EpsilonRule
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
@@ -54,7 +54,7 @@ def gradient(model: nn.Module, x: Tensor) -> Work:
     def work() -> Tensor:
         leaf = x.detach().requires_grad_()
         logits = model(leaf)
-        return torch.autograd.grad(logits.max(1).values.sum(), leaf)[0]
+        return torch.autograd.grad(logits.amax(1).sum(), leaf)[0]
 
     return work
 
@@ -79,7 +79,7 @@ def captum(model: nn.Module, x: Tensor) -> Work:
         for leaf in leaves:
             if not isinstance(leaf, nn.ReLU | nn.Dropout | nn.MaxPool2d):
                 leaf.rule = EpsilonRule()
-        return CaptumLRP(model).attribute(x, target=0)
+        return captum_attr.LRP(model).attribute(x, target=0)
 
     return work
 
@@ -141,7 +141,9 @@ def engine(network: str, repeats: int, device: torch.device) -> pd.DataFrame:
     table["gradients"] = table["seconds"] / table.loc["gradient", "seconds"]
     table["memory ratio"] = table["MiB"] / table.loc["gradient", "MiB"]
     table["faster than zennit"] = [
-        table.loc[name.replace("lrp_bench", "zennit"), "seconds"] / row["seconds"] if "lrp_bench" in name else float("nan")
+        table.loc[name.replace("lrp_bench", "zennit"), "seconds"] / row["seconds"]
+        if "lrp_bench" in name
+        else float("nan")
         for name, row in table.iterrows()
     ]
     table["capture s"] = pd.Series(capture)
@@ -187,13 +189,21 @@ def write(table: pd.DataFrame, path: Path, title: str) -> None:
 
 def machine() -> str:
     """What the figures were measured on."""
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} threads of {_processor()}"
+    name = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"{torch.get_num_threads()} threads of {_processor()}"
+    )
     return f"{name}; Python {platform.python_version()}, torch {torch.__version__}. Medians; seconds, MiB."
 
 
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
+    names = (
+        [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        if info.exists()
+        else []
+    )
     return names[0] if names else platform.machine()
 
 
@@ -211,7 +221,11 @@ def main() -> None:
     suffix = "_gpu" if device.type == "cuda" else ""
     tables = [engine(network, options.repeats, device) for network in options.networks]
     write(pd.concat(tables), options.out / f"engine{suffix}", "The engine beside a gradient, Zennit and Captum")
-    write(curves(options.repeats, device), options.out / f"curves{suffix}", "Perturbation curves beside plain forward passes")
+    write(
+        curves(options.repeats, device),
+        options.out / f"curves{suffix}",
+        "Perturbation curves beside plain forward passes",
+    )
 
 
 if __name__ == "__main__":

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from typing_extensions import Self
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +33,7 @@ class Affine:
     def __call__(self, x: Tensor) -> Tensor:
         """L(x; weight) + bias."""
         z = self.linear(x)
-        return z if self.bias is None else z + self.offset
+        return z if self.offset is None else z + self.offset
 
     @property
     def offset(self) -> Tensor | None:
@@ -70,7 +69,7 @@ class Affine:
 
     @property
     def squared(self) -> Self:
-        """weight ** 2, bias ** 2."""
+        """Weight ** 2, bias ** 2."""
         return self.modified("squared", torch.square)
 
     def favoured(self, gamma: float, *, negative: bool = False) -> Self:
@@ -136,7 +135,7 @@ class Scale(Affine):
 
 @dataclass(frozen=True, eq=False)
 class Averaging(Affine):
-    """A mean over regions (average pools, mean): `average` is linear with equal non-negative weights, and weight is a factor."""
+    """A mean over regions: `average` is linear with equal non-negative weights, and weight is a factor."""
 
     average: Callable[[Tensor], Tensor]
 

@@ -1,4 +1,4 @@
-"""What can be said about a captured graph before it runs: where the input reaches, signs, zeros, and the modules' names."""
+"""What can be said about a captured graph before it runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ABSORBED = "lrp_absorbed"  # in a node's meta: modules whose work this node does
 
 
 def operator_name(node: object) -> str:
-    """`aten::conv2d` for a call of torch.ops.aten.conv2d.default; the target's own name for any other call; else empty."""
+    """`aten::conv2d` for torch.ops.aten.conv2d.default; the target's own name for any other call; else empty."""
     if not isinstance(node, fx.Node) or node.op != "call_function":
         return ""
     return str(node.target._schema.name) if isinstance(node.target, torch._ops.OpOverload) else node.target.__name__  # type: ignore[union-attr]
@@ -24,7 +24,7 @@ def is_getitem(node: fx.Node) -> bool:
 
 
 def module_names(node: fx.Node) -> list[str]:
-    """The modules a node was called in, outermost first, as in named_modules(); a second call of a module is `name@1`."""
+    """The modules a node was called in, outermost first; a second call of a module is `name@1`."""
     stack: dict[str, tuple[str, object]] = node.meta.get("nn_module_stack") or {}
     names = []
     for key, (path, _) in stack.items():
@@ -44,9 +44,9 @@ def active_nodes(graph: fx.Graph) -> set[fx.Node]:
     """The nodes through which the network's input reaches the output as numbers that can carry relevance."""
     reached: set[fx.Node] = set()
     for node in graph.nodes:
-        if node.op == "placeholder" or (node.op == "call_function" and any(s in reached for s in node.all_input_nodes)):
-            if _is_floating(node.meta.get("val")):
-                reached.add(node)
+        called = node.op == "call_function" and any(source in reached for source in node.all_input_nodes)
+        if (called or node.op == "placeholder") and _is_floating(node.meta.get("val")):
+            reached.add(node)
     needed: set[fx.Node] = set()
     for node in reversed(graph.nodes):
         if node.op == "output" or node in needed:
@@ -60,8 +60,10 @@ def _is_floating(value: object) -> bool:
     return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
-def forward_count(nodes: Iterable[fx.Node], counts: Callable[[fx.Node], bool], towards: Callable[[fx.Node], Iterable[fx.Node]]) -> dict[fx.Node, int]:
-    """For each node the largest number of counted nodes strictly before it, going `towards` (its inputs, or its users)."""
+def forward_count(
+    nodes: Iterable[fx.Node], counts: Callable[[fx.Node], bool], towards: Callable[[fx.Node], Iterable[fx.Node]]
+) -> dict[fx.Node, int]:
+    """For each node the largest number of counted nodes on a way `towards` its inputs (or its users)."""
     seen: dict[fx.Node, int] = {}
     for node in nodes:
         seen[node] = max((seen[n] + counts(n) for n in towards(node) if n in seen), default=0)

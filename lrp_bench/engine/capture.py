@@ -1,7 +1,7 @@
 """From a module to a flat graph of ATen operators, without touching the module.
 
-torch.export captures the computation, so functional calls, additions and reused layers are seen as what they are. The graph that comes
-out has the network's inputs as placeholders and its weights as constants.
+torch.export captures the computation, so functional calls, additions and reused layers are seen as what they are. The
+graph that comes out has the network's inputs as placeholders and its weights as constants.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class Program:
 def capture(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
     """Capture the model in eval mode, for any batch size and the example's other dimensions.
 
-    example: the positional inputs, each (batch, ...). The model's mode is put back. Raises BenchError where the model cannot be captured.
+    example: the positional inputs, each (batch, ...). The model's mode is put back. Raises BenchError where the model
+    cannot be captured.
     """
     pair = tuple(torch.cat([x[:1], x[:1]]) for x in example)  # a batch of one would be taken for a fixed size
     with evaluating(model), torch.no_grad():
@@ -69,9 +70,13 @@ def from_exported(exported: ExportedProgram) -> Program:
             constants[name] = _stored(flat, str(spec.target))
             copied[placeholders[spec.arg.name]] = graph.get_attr(name)
     outputs = graph.graph_copy(flat.graph, copied)
-    leaves = [leaf for leaf in (outputs if isinstance(outputs, tuple | list) else [outputs]) if isinstance(leaf, fx.Node)]
+    leaves = [
+        leaf for leaf in (outputs if isinstance(outputs, tuple | list) else [outputs]) if isinstance(leaf, fx.Node)
+    ]
     if len(leaves) != 1:
-        raise BenchError(f"Expected a model with one output tensor, got {len(leaves)}: wrap it so that it returns the logits alone.")
+        raise BenchError(
+            f"Expected a model with one output tensor, got {len(leaves)}: wrap it so that it returns the logits alone."
+        )
     graph.output(leaves[0])
     remove_unused(graph)
     return Program(graph, constants, leaves[0])
@@ -80,7 +85,9 @@ def from_exported(exported: ExportedProgram) -> Program:
 def _stored(exported: ExportedProgram, target: str) -> Tensor:
     value = exported.state_dict[target] if target in exported.state_dict else exported.constants[target]
     if not isinstance(value, Tensor):
-        raise BenchError(f"Expected the constant {target} of the model to be a tensor, got {type(value).__name__}: not supported.")
+        raise BenchError(
+            f"Expected the constant {target} of the model to be a tensor, got {type(value).__name__}: not supported."
+        )
     return value.detach()
 
 
@@ -101,7 +108,7 @@ def _cannot_capture(model: nn.Module, error: Exception) -> str:
     place = re.search(r'File "?([^",]+)"?[:,] ?(?:line )?(\d+),? in (\w+)', str(error))
     where = f" at {place[1]}:{place[2]} in {place[3]}" if place else ""
     return (
-        f"Expected a model that torch.export can capture, got {type(model).__name__}, which it cannot{where}: {reason.strip()[:300]}. "
-        "If forward branches on the values of tensors, use torch.where or torch.cond instead; if the input has another shape than the "
-        "model expects, mend the shape."
+        f"Expected a model that torch.export can capture, got {type(model).__name__}, which it cannot{where}: "
+        f"{reason.strip()[:300]}. If forward branches on the values of tensors, use torch.where or torch.cond instead; "
+        "if the input has another shape than the model expects, mend the shape."
     )

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from lrp_bench.contracts import BenchError
-from lrp_bench.engine.rules import AlphaBeta, Bias, Epsilon, Flat, Gamma, Rule, Zero, ZBox, ZPlus
+from lrp_bench.engine.rules import AlphaBeta, Bias, Epsilon, Flat, Gamma, Rule, ZBox, Zero, ZPlus
 
+PROPORTIONAL = Epsilon()
 KINDS = ("linear", "convolution", "norm", "pool", "scale")
 
 
@@ -17,7 +18,8 @@ KINDS = ("linear", "convolution", "norm", "pool", "scale")
 class Site:
     """A place that needs a rule.
 
-    name: the module's, as in named_modules(); kind: one of KINDS; first, last: no other linear layer or convolution before or behind it.
+    name: the module's, as in named_modules(); kind: one of KINDS; first, last: no other linear layer or convolution
+    before or behind it.
     """
 
     name: str
@@ -29,7 +31,7 @@ class Site:
 class Composite(ABC):
     """An assignment of rules to layers."""
 
-    split: Rule = Epsilon()  # sums of two activations, and pools: in proportion to the parts
+    split: Rule = PROPORTIONAL  # sums of two activations, and pools
 
     @abstractmethod
     def rule(self, site: Site) -> Rule:
@@ -47,8 +49,8 @@ class Uniform(Composite):
 
     @property
     def split(self) -> Rule:  # type: ignore[override]
-        """LRP-0 leaves sums unstabilised too."""
-        return self.uniform if isinstance(self.uniform, Zero) else Epsilon(bias=self.uniform.bias)
+        """LRP-0 and LRP-epsilon share in proportion themselves."""
+        return self.uniform if isinstance(self.uniform, Zero | Epsilon) else Epsilon(bias=self.uniform.bias)
 
     def rule(self, site: Site) -> Rule:  # noqa: D102
         return self.split if site.kind == "pool" else self.uniform
@@ -56,22 +58,24 @@ class Uniform(Composite):
 
 @dataclass(frozen=True)
 class Layered(Composite):
-    """Rules by layer: by name pattern (`features.*`, the first that matches), else first, else last, else by kind, else `otherwise`.
+    """Rules by name pattern (`features.*`, the first that matches), else first, last, by kind, or `otherwise`.
 
-    kinds: linear, convolution, norm (batch norm that no neighbour takes), pool, scale (sums and products with a constant). `first` and
-    `last` are for linear layers and convolutions.
+    kinds: linear, convolution, norm (batch norm that no neighbour takes), pool, scale (sums and products with a
+    constant). `first` and `last` are for linear layers and convolutions.
     """
 
     kinds: Mapping[str, Rule] = field(default_factory=dict)
     first: Rule | None = None
     last: Rule | None = None
     names: Mapping[str, Rule] = field(default_factory=dict)
-    otherwise: Rule = Epsilon()
+    otherwise: Rule = PROPORTIONAL
 
-    def __post_init__(self) -> None:  # noqa: D105
+    def __post_init__(self) -> None:
         unknown = sorted(set(self.kinds) - set(KINDS))
         if unknown:
-            raise BenchError(f"Expected layer kinds among {', '.join(KINDS)}, got {', '.join(unknown)}: correct rule.kinds.")
+            raise BenchError(
+                f"Expected layer kinds among {', '.join(KINDS)}, got {', '.join(unknown)}: correct rule.kinds."
+            )
 
     def rule(self, site: Site) -> Rule:  # noqa: D102
         for pattern, rule in self.names.items():
@@ -88,7 +92,9 @@ class Layered(Composite):
         for pattern in self.names:
             if not any(fnmatchcase(site.name, pattern) for site in sites):
                 known = ", ".join(site.name for site in sites)
-                raise BenchError(f"Expected a pattern that matches a layer, got {pattern!r}: the layers with a rule are {known}.")
+                raise BenchError(
+                    f"Expected a pattern that matches a layer, got {pattern!r}: the layers with a rule are {known}."
+                )
 
 
 def EpsilonPlus(epsilon: float = 1e-6, bias: Bias = "absorb") -> Layered:  # noqa: N802  a name of the field
@@ -112,11 +118,16 @@ def EpsilonAlpha2Beta1Flat(epsilon: float = 1e-6, bias: Bias = "absorb") -> Laye
 
 
 def EpsilonGammaBox(  # noqa: N802
-    low: float | list[float] = -1.0, high: float | list[float] = 1.0, epsilon: float = 1e-6, gamma: float = 0.25, bias: Bias = "absorb"
+    low: float | list[float] = -1.0,
+    high: float | list[float] = 1.0,
+    epsilon: float = 1e-6,
+    gamma: float = 0.25,
+    bias: Bias = "absorb",
 ) -> Layered:
     """z-B for the first layer, LRP-gamma for convolutions, LRP-epsilon for linear layers."""
     return Layered(
-        {"convolution": Gamma(gamma, generalized=True, bias=bias), "linear": Epsilon(epsilon, bias=bias)}, first=ZBox(low, high, bias=bias)
+        {"convolution": Gamma(gamma, generalized=True, bias=bias), "linear": Epsilon(epsilon, bias=bias)},
+        first=ZBox(low, high, bias=bias),
     )
 
 

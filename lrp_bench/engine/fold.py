@@ -42,17 +42,20 @@ def _fold_batch_norms(program: Program) -> None:
 
 
 def _merge(program: Program, layer: fx.Node, norm: fx.Node) -> None:
-    """weight * g and (bias - mean) * g + shift, with g = scale / sqrt(variance + epsilon)."""
+    """Weight * g and (bias - mean) * g + shift, with g = scale / sqrt(variance + epsilon)."""
     scale, shift, mean, variance = (program.constant(x) for x in norm.args[1:5])
     weight, bias = (program.constant(x) for x in (layer.args[1], layer.args[2] if len(layer.args) > 2 else None))
     if weight is None or mean is None or variance is None:
         return
-    gain = torch.rsqrt(variance + norm.args[6]) * (1 if scale is None else scale)
+    epsilon: float = norm.args[6]  # type: ignore[assignment]
+    gain = torch.rsqrt(variance + epsilon) * (1 if scale is None else scale)
     merged_bias = ((0 if bias is None else bias) - mean) * gain + (0 if shift is None else shift)
     merged_weight = weight * gain.view(-1, *[1] * (weight.dim() - 1))
     layer.update_arg(1, program.add_constant(f"{layer.name}_merged_weight", merged_weight, layer))
     new_bias = program.add_constant(f"{layer.name}_merged_bias", merged_bias, layer)
     layer.args = (*layer.args[:2], new_bias, *layer.args[3:])
-    for normalised in list(norm.users):  # getitem 0 of (normalised, saved mean, saved deviation); the others are not used in eval mode
+    for normalised in list(
+        norm.users
+    ):  # getitem 0 of (normalised, saved mean, saved deviation); the others are not used in eval mode
         normalised.replace_all_uses_with(layer)
     absorb(layer, norm)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def stabilize(z: Tensor, epsilon: float, *, relative: bool = False) -> Tensor:
-    """z + epsilon * sign(z), with sign(0) = +1; the shape of z.
+    """Z + epsilon * sign(z), with sign(0) = +1; the shape of z.
 
     relative: epsilon is multiplied by the root mean square of each sample's z, so that it has no unit.
     """
@@ -28,10 +28,8 @@ def quotient(R: Tensor, z: Tensor, epsilon: float, *, relative: bool = False, si
     if epsilon == 0.0:
         zero = z == 0
         return torch.where(zero, 0.0, R / torch.where(zero, 1.0, z))
-    if relative or not sign:
-        denominator = stabilize(z, epsilon, relative=relative)
-    else:
-        denominator = z + sign * epsilon
+    known = sign and not relative
+    denominator = z + sign * epsilon if known else stabilize(z, epsilon, relative=relative)
     return torch.div(R, denominator, out=denominator)
 
 

@@ -38,7 +38,8 @@ Value = Callable[[object], Any]
 class Operator:
     """An entry of the table.
 
-    kind: what a composite calls it. keeps_zero: the output is zero where the input is. layer: builds the affine operator.
+    kind: what a composite calls it. keeps_zero: the output is zero where the input is. layer: builds the affine
+    operator.
     """
 
     role: Role
@@ -102,7 +103,7 @@ def _averaging(node: fx.Node, value: Value) -> Affine:
 
 
 def _elementwise(node: fx.Node, value: Value) -> Affine:
-    """w x + b per element, read off the operator itself: b is its value at 0 and w its slope."""
+    """W x + b per element, read off the operator itself: b is its value at 0 and w its slope."""
     operands = [value(x) for x in node.args if isinstance(x, fx.Node)]
     shape = next((x.shape for x in operands if x is not None), ())
     like = node.meta["val"]
@@ -118,7 +119,9 @@ def _named(names: str, operator: Operator) -> dict[str, Operator]:
     return {f"aten::{name}": operator for name in names.split()}
 
 
-def _affine(names: str, kind: str, layer: Callable[[fx.Node, Value], Affine], sign: Sign = Sign.UNKNOWN) -> dict[str, Operator]:
+def _affine(
+    names: str, kind: str, layer: Callable[[fx.Node, Value], Affine], sign: Sign = Sign.UNKNOWN
+) -> dict[str, Operator]:
     return _named(names, Operator(Role.AFFINE, sign, kind == "pool", kind, layer))
 
 
@@ -138,19 +141,21 @@ OPERATORS: Mapping[str, Operator] = {
     **_named("relu relu6", Operator(Role.PASS, Sign.NONNEGATIVE)),
     **_named("sigmoid hardsigmoid softplus", Operator(Role.PASS, Sign.NONNEGATIVE, keeps_zero=False)),
     **_named(
-        "gelu silu tanh elu selu celu leaky_relu hardtanh hardswish mish softsign log_sigmoid hardshrink softshrink tanhshrink threshold "
-        "_prelu_kernel clamp",
+        "gelu silu tanh elu selu celu leaky_relu hardtanh hardswish mish softsign log_sigmoid hardshrink softshrink "
+        "tanhshrink threshold _prelu_kernel clamp",
         Operator(Role.PASS, Sign.UNKNOWN, keeps_zero=False),
     ),
     **_named(
-        "max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d max_pool2d_with_indices "
-        "max_pool3d_with_indices amax",
+        "max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool1d "
+        "adaptive_max_pool2d adaptive_max_pool3d amax",
         Operator(Role.OWN_GRADIENT, Sign.INHERITED),
     ),
     **_named(
-        "view reshape _unsafe_view flatten unflatten permute transpose t squeeze unsqueeze select slice cat stack split split_with_sizes "
-        "chunk unbind expand repeat narrow index index_select gather roll flip clone alias lift_fresh_copy _to_copy pixel_shuffle "
-        "pixel_unshuffle channel_shuffle constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d",
+        "view reshape _unsafe_view flatten unflatten permute transpose t squeeze unsqueeze select slice cat stack "
+        "split "
+        "split_with_sizes chunk unbind expand repeat narrow index index_select gather roll flip clone alias "
+        "lift_fresh_copy _to_copy pixel_shuffle pixel_unshuffle channel_shuffle constant_pad_nd reflection_pad1d "
+        "reflection_pad2d replication_pad1d replication_pad2d",
         Operator(Role.OWN_GRADIENT, Sign.INHERITED),
     ),
 }

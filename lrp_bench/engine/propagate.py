@@ -8,8 +8,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, fx, nn
 
-from lrp_bench.contracts import BenchError, Explanation, LedgerEntry
+from lrp_bench.contracts import BenchError, Explanation
 from lrp_bench.engine.capture import capture
+from lrp_bench.engine.checks import check_input, check_logits, check_relevance, choose
 from lrp_bench.engine.composites import Composite, Uniform
 from lrp_bench.engine.rewrite import Covered, rewrite
 from lrp_bench.engine.rules import Rule
@@ -24,14 +25,18 @@ class LRP:
         lrp = LRP(model, Epsilon(1e-6), example=x)
         e = lrp(x)             # e.relevance has the shape of x
 
-    model: any module that torch.export can capture, (batch, ...) -> (batch, classes); it is explained in eval mode and left as it was.
-    rule: a Rule for every layer, or a Composite. example: one batch of inputs; other batch sizes, and other shapes the model takes, may be
-    explained later. Weights that change after capture are noticed and captured anew. Raises BenchError for what cannot be explained.
+    model: any module that torch.export can capture, (batch, ...) -> (batch, classes); it is explained in eval mode
+    and left as it was.
+    rule: a Rule for every layer, or a Composite. example: one batch of inputs; other batch sizes, and other shapes
+    the model takes, may be explained later. Weights that change after capture are noticed and captured anew. Raises
+    BenchError for what cannot be explained.
     """
 
     def __init__(self, model: nn.Module, rule: Rule | Composite, *, example: Tensor) -> None:
         if not isinstance(rule, Rule | Composite):
-            raise BenchError(f"Expected a Rule or a Composite, got {type(rule).__name__}: see lrp_bench.engine.rules and .composites.")
+            raise BenchError(
+                f"Expected a Rule or a Composite, got {type(rule).__name__}: see lrp_bench.engine.rules and composites."
+            )
         self.model = model
         self.composite = Uniform(rule) if isinstance(rule, Rule) else rule
         self._captured: dict[object, tuple[fx.GraphModule, list[Covered]]] = {}
@@ -42,10 +47,10 @@ class LRP:
     def __call__(self, x: Tensor, target: Tensor | int | None = None) -> Explanation:
         """Explain a batch.
 
-        x: (batch, ...) floating point. target: None for each sample's predicted class, a class, (batch,) classes, or (batch, classes)
-        weights of the logits. The explanation's score is the sum of weights times logits, and relevance starts from there.
-        `layers` and `ledger` are computed by a second pass when first asked for. Raises BenchError for bad input and for relevance that is
-        not finite.
+        x: (batch, ...) floating point. target: None for each sample's predicted class, a class, (batch,) classes, or
+        (batch, classes) weights of the logits. The explanation's score is the sum of weights times logits, and
+        relevance starts from there. `layers` and `ledger` are computed by a second pass when first asked for. Raises
+        BenchError for bad input and for relevance that is not finite.
         """
         check_input(x)
         module, _ = self._program(x)
@@ -56,12 +61,11 @@ class LRP:
         chosen, weights = choose(logits.detach(), target)
         start = weights * logits.detach()
         (relevance,) = torch.autograd.grad(logits, leaf, start)
-        if not bool(relevance.isfinite().all()):
-            raise BenchError(
-                "Expected finite relevance, got NaN or infinity: a denominator came close to zero; use a rule with a larger epsilon."
-            )
+        check_relevance(relevance)
         trace = _Traced(module, x, start)
-        return Explanation(x, logits.detach(), chosen, start.sum(1), relevance, _Lazy(trace, "layers"), _Lazy(trace, "ledger"))
+        return Explanation(
+            x, logits.detach(), chosen, start.sum(1), relevance, _Lazy(trace, "layers"), _Lazy(trace, "ledger")
+        )
 
     def _program(self, x: Tensor) -> tuple[fx.GraphModule, list[Covered]]:
         state = self._state()
@@ -113,44 +117,3 @@ class _Lazy(Mapping[str, V]):
 
     def __repr__(self) -> str:
         return repr(self.values_)
-
-
-def check_input(x: Tensor) -> None:
-    """Raise BenchError unless x is a floating-point batch of finite numbers."""
-    if not x.is_floating_point():
-        raise BenchError(f"Expected floating-point inputs, got {x.dtype}: convert them, for images with x.float() / 255.")
-    if x.dim() < 2 or x.shape[0] == 0:
-        raise BenchError(f"Expected a batch (batch, ...) of at least one sample, got shape {tuple(x.shape)}: add the batch dimension.")
-    if not bool(x.isfinite().all()):
-        raise BenchError("Expected finite inputs, got NaN or infinity: clean the data first.")
-
-
-def check_logits(logits: Tensor, x: Tensor) -> None:
-    """Raise BenchError unless the model gave (batch, classes)."""
-    if logits.dim() != 2 or logits.shape[0] != x.shape[0]:
-        raise BenchError(
-            f"Expected logits of shape ({x.shape[0]}, classes), got {tuple(logits.shape)}: wrap the model so that it returns them."
-        )
-
-
-def choose(logits: Tensor, target: Tensor | int | None) -> tuple[Tensor, Tensor]:
-    """The target as the caller meant it, and the weight (batch, classes) of each logit."""
-    batch, classes = logits.shape
-    if target is None:
-        target = logits.argmax(1)
-    elif isinstance(target, int):
-        target = torch.full((batch,), target, device=logits.device)
-    target = target.to(logits.device)
-    if target.shape == logits.shape and target.is_floating_point():
-        return target, target.to(logits.dtype)
-    if target.shape != (batch,) or target.is_floating_point():
-        raise BenchError(
-            f"Expected a target of shape ({batch},) with classes, or floating-point weights of shape ({batch}, {classes}), got "
-            f"{target.dtype} of shape {tuple(target.shape)}: pass one class per sample."
-        )
-    if bool(((target < 0) | (target >= classes)).any()):
-        raise BenchError(f"Expected targets from 0 to {classes - 1}, got {int(target.min())} to {int(target.max())}: correct target.")
-    return target, torch.nn.functional.one_hot(target.long(), classes).to(logits.dtype)
-
-
-__all__ = ["LRP", "LedgerEntry"]

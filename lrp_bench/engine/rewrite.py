@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, fx, nn
 
@@ -70,8 +70,9 @@ class _Rewriter:
         if entry is None or (entry.role is Role.AFFINE and self.count_active(node) != 1):
             where = (module_names(node) or ["the model itself"])[-1]
             raise BenchError(
-                f"Expected operators that have a relevance rule, got {name}{' of several activations' if entry else ''} in {where}: replace "
-                f"it, or add a row to lrp_bench/engine/operators.py. Known operators: {', '.join(sorted(OPERATORS))}."
+                f"Expected operators that have a relevance rule, got {name}{' of several activations' if entry else ''}"
+                f" in {where}: replace it, or add a row to lrp_bench/engine/operators.py. Known operators: "
+                f"{', '.join(sorted(OPERATORS))}."
             )
         return entry
 
@@ -103,7 +104,8 @@ class _Rewriter:
         for node, entry in self.entries.items():
             sources = [s for s in node.all_input_nodes if isinstance(s.meta.get("val"), Tensor)]
             inherits = entry.sign is Sign.INHERITED and all(self.at_least_zero(s, found) for s in sources)
-            padded = operator_name(node) == "aten::constant_pad_nd" and len(node.args) > 2 and node.args[2] < 0  # type: ignore[operator]
+            below: Any = node.args[2] if operator_name(node) == "aten::constant_pad_nd" and len(node.args) > 2 else 0
+            padded = below < 0
             if entry.sign is Sign.NONNEGATIVE or (inherits and not padded and self.adds_no_constant(node)):
                 found.add(node)
         return found
@@ -126,8 +128,9 @@ class _Rewriter:
             self.call(node, step, (source,))
             said = repr(rule)
         elif entry.role is Role.SPLIT:
-            factor = node.kwargs.get("alpha", 1) * (-1 if name == "aten::sub" else 1)  # type: ignore[operator]
-            self.call(node, SumStep(site.name, factor, self.composite.split.epsilon), node.args[:2])
+            factor: float = node.kwargs.get("alpha", 1)  # type: ignore[assignment]
+            factor = -factor if name == "aten::sub" else factor
+            self.call(node, SumStep(site.name, factor, self.composite.split), node.args[:2])
             said = f"{said}: {self.composite.split!r}"
         elif entry.role is Role.PASS:
             node.op, node.target = "call_module", self.add(PassStep(node.target))  # type: ignore[arg-type]
@@ -153,7 +156,7 @@ class _Rewriter:
         return self.root.get_submodule(str(node.target)) if node.op == "call_module" else None
 
     def fuse_relus(self) -> None:
-        """Apply a ReLU within the linear operator before it, where nobody gives relevance to a zero: half the memory."""
+        """Apply a ReLU within the operator before it, where nobody gives relevance to a zero: half the memory."""
         vanishing = self.find_vanishing()
         for node in list(self.graph.nodes):
             step = self.step(node)

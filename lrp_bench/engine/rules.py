@@ -1,14 +1,15 @@
 """The LRP rules. Each one says, in the paper's words, by which contributions a layer's relevance is shared.
 
-Notation: a input of the layer, w weight, b bias, z = sum a w + b, R relevance that arrives at the output. A rule is a sum of terms; a
-term shares coefficient * R in proportion to its contributions, R_j = sum_k contribution_jk / stabilize(z_k) * coefficient_k R_k, where
-z_k is the sum of the term's contributions and of its bias. Sources: Bach et al. 2015 (PLoS ONE 10, e0130140), Montavon et al. 2017
-(Pattern Recognition 65), Montavon et al. 2019 (LNCS 11700, chapter 10).
+Notation: a input of the layer, w weight, b bias, z = sum a w + b, R relevance that arrives at the output. A rule is a
+sum of terms; a term shares coefficient * R in proportion to its contributions, R_j = sum_k contribution_jk /
+stabilize(z_k) * coefficient_k R_k, where z_k is the sum of the term's contributions and of its bias. Sources: Bach et
+al. 2015 (PLoS ONE 10, e0130140), Montavon et al. 2017 (Pattern Recognition 65), Montavon et al. 2019 (LNCS 11700,
+chapter 10).
 
 Every rule takes
     epsilon: the stabiliser, z + epsilon * sign(z) with sign(0) = +1;
-    bias: `absorb` (the bias stands in the denominator and takes its share: the classical choice), `exclude` (it is left out of the
-        denominator), `redistribute` (what bias and stabiliser took is handed on, equally to all inputs: conserves, the sanity mode).
+    bias: `absorb` (it stands in the denominator and takes its share: the classical choice), `exclude` (it is left out
+        of the denominator), `redistribute` (what bias and stabiliser took is handed on, equally to all inputs).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -32,8 +33,8 @@ Bias = Literal["absorb", "exclude", "redistribute"]
 class Input:
     """The input of a layer, and what the graph says about it.
 
-    nonnegative: it lies behind a ReLU, say; signed rules have half the work. rectified: no relevance arrives where z < 0, since a ReLU
-    follows.
+    nonnegative: it lies behind a ReLU, say; signed rules have half the work. rectified: no relevance arrives where z
+    < 0, since a ReLU follows.
     """
 
     value: Tensor
@@ -55,9 +56,9 @@ class Input:
 class Term:
     """One quotient of a rule.
 
-    parts: pairs (input, layer with modified weights) whose contributions add up; None in place of an input that is zero. offset: the
-    term's bias, as it broadcasts to the output. z: the contributions and the offset summed, where already known. sign: +1 where z is
-    never negative, -1 where it is never positive, 0 where it may be either.
+    parts: pairs (input, layer with modified weights) whose contributions add up; None in place of an input that is
+    zero. offset: the term's bias, as it broadcasts to the output. z: the contributions and the offset summed, where
+    already known. sign: +1 where z is never negative, -1 where it is never positive, 0 where it may be either.
     """
 
     parts: Sequence[tuple[Tensor | None, Affine]]
@@ -90,13 +91,16 @@ class Rule(ABC):
 
     epsilon: float
     bias: Bias
-    relative: bool | ClassVar[bool] = False
+    relative: bool = False
     uses_output: ClassVar[bool] = False  # the layer's own z spares a computation
     vanishes: ClassVar[bool] = True  # an input that is zero receives nothing
 
     @abstractmethod
     def terms(self, a: Input, layer: Affine, z: Tensor | None) -> list[Term]:
-        """The quotients of this rule. z: the layer's output, which may be given if `uses_output`; where `a.rectified`, behind the ReLU."""
+        """The quotients of this rule.
+
+        z: the layer's output, which may be given if `uses_output`; where `a.rectified`, behind the ReLU.
+        """
 
     def __post_init__(self) -> None:
         self._check("epsilon", "a finite number >= 0", lambda v: _number(v) and v >= 0)
@@ -106,7 +110,9 @@ class Rule(ABC):
     def _check(self, name: str, expected: str, holds: object) -> None:
         value = getattr(self, name)
         if not holds(value):  # type: ignore[operator]
-            raise BenchError(f"Expected {name} of {type(self).__name__} to be {expected}, got {value!r}: set rule.{name}.")
+            raise BenchError(
+                f"Expected {name} of {type(self).__name__} to be {expected}, got {value!r}: set rule.{name}."
+            )
 
 
 def _number(value: object) -> bool:
@@ -118,7 +124,7 @@ class Zero(Rule):
     """LRP-0: R_j = sum_k a_j w_jk / (sum_j a_j w_jk + b_k) R_k, with 0/0 = 0 (Montavon et al. 2019, eq. 10.2)."""
 
     bias: Bias = "absorb"
-    epsilon: ClassVar[float] = 0.0
+    epsilon: float = field(default=0.0, init=False, repr=False)
     uses_output: ClassVar[bool] = True
 
     def terms(self, a: Input, layer: Affine, z: Tensor | None) -> list[Term]:  # noqa: D102
@@ -129,7 +135,8 @@ class Zero(Rule):
 class Epsilon(Rule):
     """LRP-epsilon: R_j = sum_k a_j w_jk / (z_k + epsilon sign(z_k)) R_k (Bach et al. 2015, eq. 58).
 
-    relative: epsilon is a multiple of the root mean square of the sample's z in this layer (Montavon et al. 2019, section 10.2.3).
+    relative: epsilon is a multiple of the root mean square of the sample's z in this layer (Montavon et al. 2019,
+    section 10.2.3).
     """
 
     epsilon: float = 1e-6
@@ -145,8 +152,8 @@ class Epsilon(Rule):
 class Gamma(Rule):
     """LRP-gamma: w + gamma max(0, w) in place of w, the bias alike (Montavon et al. 2019, eq. 10.4).
 
-    generalized: for signed inputs; where z_k >= 0 the positive contributions a_j w_jk are favoured by gamma, where z_k < 0 the
-    negative ones.
+    generalized: for signed inputs; where z_k >= 0 the positive contributions a_j w_jk are favoured by gamma, where
+    z_k < 0 the negative ones.
     """
 
     gamma: float = 0.25
@@ -154,7 +161,7 @@ class Gamma(Rule):
     generalized: bool = False
     bias: Bias = "absorb"
 
-    def __post_init__(self) -> None:  # noqa: D105
+    def __post_init__(self) -> None:
         super().__post_init__()
         self._check("gamma", "a finite number >= 0", lambda v: _number(v) and v >= 0)
         self._check("generalized", "true or false", lambda v: isinstance(v, bool))
@@ -179,10 +186,12 @@ class Gamma(Rule):
 
 @dataclass(frozen=True)
 class AlphaBeta(Rule):
-    """R_j = sum_k (alpha (a_j w_jk)+ / z_k+ - beta (a_j w_jk)- / z_k-) R_k, alpha - beta = 1 (Bach et al. 2015, eq. 60).
+    """R_j = sum_k (alpha (a_j w_jk)+ / z_k+ - beta (a_j w_jk)- / z_k-) R_k (Bach et al. 2015, eq. 60).
 
-    z_k+ and z_k- take the positive and the negative part of the bias. Where a neuron has no positive (no negative) part, alpha
-    R_k (beta R_k) is not handed down: the rule does not conserve there, and the ledger says how much.
+    alpha - beta = 1.
+
+    z_k+ and z_k- take the positive and the negative part of the bias. Where a neuron has no positive (no negative)
+    part, alpha R_k (beta R_k) is not handed down: the rule does not conserve there, and the ledger says how much.
     """
 
     alpha: float = 2.0
@@ -190,11 +199,13 @@ class AlphaBeta(Rule):
     epsilon: float = 1e-6
     bias: Bias = "absorb"
 
-    def __post_init__(self) -> None:  # noqa: D105
+    def __post_init__(self) -> None:
         super().__post_init__()
         self._check("alpha", "a finite number >= 1", lambda v: _number(v) and v >= 1)
         self._check("beta", "a finite number >= 0", lambda v: _number(v) and v >= 0)
-        self._check("beta", f"alpha - 1 = {self.alpha - 1:g}", lambda v: math.isclose(self.alpha - v, 1.0, abs_tol=1e-9))
+        self._check(
+            "beta", f"alpha - 1 = {self.alpha - 1:g}", lambda v: math.isclose(self.alpha - v, 1.0, abs_tol=1e-9)
+        )
 
     @property
     def uses_output(self) -> bool:  # type: ignore[override]
@@ -228,7 +239,7 @@ class ZPlus(Rule):
 
 @dataclass(frozen=True)
 class ZBox(Rule):
-    """z-B, for inputs within low <= a <= high: shares of a_j w_jk - low_j w_jk+ - high_j w_jk- (Montavon et al. 2017, eq. 20).
+    """z-B: shares of a_j w_jk - low_j w_jk+ - high_j w_jk-, for low <= a <= high (Montavon et al. 2017, eq. 20).
 
     low, high: a number, or one per channel. No bias stands in the denominator; `absorb` and `exclude` are the same.
     """
@@ -239,7 +250,7 @@ class ZBox(Rule):
     bias: Bias = "absorb"
     vanishes: ClassVar[bool] = False
 
-    def __post_init__(self) -> None:  # noqa: D105
+    def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("low", "high"):
             value = getattr(self, name)
@@ -247,7 +258,9 @@ class ZBox(Rule):
             self._check(name, "a finite number, or one per channel", lambda v: all(map(_number, _listed(v))))
         lengths = {len(_listed(self.low)), len(_listed(self.high))} - {1}
         self._check("low", "as long as high", lambda _: len(lengths) <= 1)
-        pairs = zip(*(_listed(v) * (max(lengths, default=1) // len(_listed(v))) for v in (self.low, self.high)), strict=True)
+        pairs = zip(
+            *(_listed(v) * (max(lengths, default=1) // len(_listed(v))) for v in (self.low, self.high)), strict=True
+        )
         self._check("low", f"below high = {self.high}", lambda _: all(low < high for low, high in pairs))
 
     def terms(self, a: Input, layer: Affine, z: Tensor | None) -> list[Term]:  # noqa: D102
@@ -280,11 +293,13 @@ class Flat(Rule):
 
 
 def _listed(value: float | Sequence[float]) -> list[float]:
-    return [value] if isinstance(value, int | float | str) else list(value)  # type: ignore[list-item]
+    return [value] if isinstance(value, int | float | str) else list(value)
 
 
 def _bound(value: float | Sequence[float], a: Tensor) -> Tensor:
     bound = torch.as_tensor(value, dtype=a.dtype, device=a.device)
     if bound.dim() and bound.numel() not in (1, a.shape[1]):
-        raise BenchError(f"Expected bounds for {a.shape[1]} channels, got {bound.numel()}: give rule.low and rule.high one per channel.")
+        raise BenchError(
+            f"Expected bounds for {a.shape[1]} channels, got {bound.numel()}: give rule.low and rule.high one each."
+        )
     return bound.view(-1, *[1] * (a.dim() - 2)).expand_as(a) if bound.dim() else bound.expand_as(a)

@@ -12,7 +12,10 @@ from lrp_bench.engine.rules import Input, Rule, Term
 
 
 def share(rule: Rule, layer: Affine, a: Input, z: Tensor | None, R: Tensor) -> Tensor:
-    """Relevance of the inputs, in the shape of a; R has the shape of the layer's output, and z is that output where the rule uses it."""
+    """Relevance of the inputs, in the shape of a.
+
+    R has the shape of the layer's output, and z is that output where the rule uses it.
+    """
     received: Tensor | None = None
     for term in rule.terms(a, layer, z):
         total = term.total(with_offset=rule.bias != "exclude")

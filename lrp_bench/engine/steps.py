@@ -1,4 +1,4 @@
-"""What takes the place of an operator in the rewritten graph: the same forward, and a backward that is a relevance rule."""
+"""What takes an operator's place in the rewritten graph: its forward, and a backward that is a relevance rule."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Tap(nn.Module):
 
     def forward(self, x: Tensor, *, trace: Trace | None) -> Tensor:
         """X itself, recorded if there is a trace."""
-        return x if trace is None else _Record.apply(x, self.name, trace)  # type: ignore[no-any-return, no-untyped-call]
+        return x if trace is None else _Record.apply(x, self.name, trace)
 
 
 class _Record(torch.autograd.Function):
@@ -44,7 +44,7 @@ class _Record(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, R: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, R: Tensor) -> tuple[Tensor, None, None]:
         ctx.trace.layers[ctx.name] = R
         return R, None, None
 
@@ -59,7 +59,7 @@ class AffineStep(nn.Module):
 
     def forward(self, x: Tensor, *, trace: Trace | None) -> Tensor:
         """The operator's output, (batch, ...)."""
-        return _Share.apply(x, self, trace)  # type: ignore[no-any-return, no-untyped-call]
+        return _Share.apply(x, self, trace)  # type: ignore[no-any-return]
 
 
 class _Share(torch.autograd.Function):
@@ -73,7 +73,7 @@ class _Share(torch.autograd.Function):
         return z
 
     @staticmethod
-    def backward(ctx: Any, R: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, R: Tensor) -> tuple[Tensor, None, None]:
         step: AffineStep = ctx.step
         x, z = ctx.saved_tensors
         a = Input(x, step.nonnegative, step.rectified)
@@ -92,50 +92,56 @@ class PassStep(nn.Module):
 
     def forward(self, x: Tensor, *arguments: object, **options: object) -> Tensor:
         """The activation of x, the shape of x."""
-        return _Pass.apply(x, self.function, arguments, options)  # type: ignore[no-any-return, no-untyped-call]
+        return _Pass.apply(x, self.function, arguments, options)  # type: ignore[no-any-return]
 
 
 class _Pass(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx, x: Tensor, function: Callable[..., Tensor], arguments: tuple[object, ...], options: dict[str, object]
+        ctx: FunctionCtx,
+        x: Tensor,
+        function: Callable[..., Tensor],
+        arguments: tuple[object, ...],
+        options: dict[str, object],
     ) -> Tensor:
         return function(x, *arguments, **options)
 
     @staticmethod
-    def backward(ctx: Any, R: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, R: Tensor) -> tuple[Tensor, None, None, None]:
         return R, None, None, None
 
 
 class SumStep(nn.Module):
-    """a + factor * b of two activations: relevance is split in proportion to the parts."""
+    """a + factor * b of two activations: relevance is split in proportion to the parts, stabilised by the rule."""
 
-    def __init__(self, name: str, factor: float, epsilon: float) -> None:
+    def __init__(self, name: str, factor: float, rule: Rule) -> None:
         super().__init__()
-        self.name, self.factor, self.epsilon = name, factor, epsilon
+        self.name, self.factor, self.rule = name, factor, rule
 
     def forward(self, a: Tensor, b: Tensor, *, trace: Trace | None) -> Tensor:
         """The sum, broadcast."""
-        return _Split.apply(a, b, self, trace)  # type: ignore[no-any-return, no-untyped-call]
+        return _Split.apply(a, b, self, trace)  # type: ignore[no-any-return]
 
 
 class _Split(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, step: SumStep, trace: Trace | None) -> Tensor:
-        z = torch.add(a, b, alpha=step.factor)
         ctx.step, ctx.trace = step, trace
         ctx.save_for_backward(a, b)
-        return z
+        return torch.add(a, b, alpha=step.factor)
 
     @staticmethod
-    def backward(ctx: Any, R: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, R: Tensor) -> tuple[Tensor, Tensor, None, None]:
         step: SumStep = ctx.step
         a, b = ctx.saved_tensors
         z = torch.add(a, b, alpha=step.factor)
-        s = quotient(R, z, step.epsilon)
-        first, second = (s * a).sum_to_size(a.shape), (s * b).mul_(step.factor).sum_to_size(b.shape)
-        if ctx.trace is not None:
-            zero = R.new_zeros(R.shape[0])
-            passed = per_sample(first) + per_sample(second)
-            ctx.trace.ledger[step.name] = LedgerEntry(per_sample(R), passed, zero, per_sample(R - s * z), zero)
+        s = quotient(R, z, step.rule.epsilon, relative=step.rule.relative)
+        kept = (R - s * z) if ctx.trace is not None or step.rule.bias == "redistribute" else None
+        first, second = s * a, (s * b).mul_(step.factor)
+        if kept is not None and step.rule.bias == "redistribute":
+            first, second, kept = first + kept / 2, second + kept / 2, torch.zeros_like(kept)
+        first, second = first.sum_to_size(a.shape), second.sum_to_size(b.shape)
+        if ctx.trace is not None and kept is not None:
+            zero, passed = R.new_zeros(R.shape[0]), per_sample(first) + per_sample(second)
+            ctx.trace.ledger[step.name] = LedgerEntry(per_sample(R), passed, zero, per_sample(kept), zero)
         return first, second, None, None

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from lrp_bench.contracts import Explanation
 from lrp_bench.engine import LRP
 from lrp_bench.engine.composites import Composite
+from lrp_bench.engine.rewrite import Covered
 from lrp_bench.engine.rules import Rule
 
 
@@ -21,6 +22,11 @@ class LRPExplainer:
 
     def __init__(self, model: nn.Module, example: Tensor, rule: Rule | Composite) -> None:
         self.lrp = LRP(model, rule, example=example)
+
+    @property
+    def coverage(self) -> list[Covered]:
+        """Which operator of which module got which rule."""
+        return self.lrp.coverage
 
     def explain(self, inputs: Tensor, target: Tensor | None = None) -> Explanation:
         """Explain a batch; target None means each sample's predicted class, otherwise (batch,) int64."""

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _list(options, console) if options.list else _report(options, console)
     except BenchError as error:
-        Console(stderr=True).print(Text(f"Error: {error}", style="red"))
+        Console(stderr=True).print(Text(f"Error: {error}", style="red"), soft_wrap=True)
         return 1
     return 0
 

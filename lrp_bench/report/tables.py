@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Iterable, Sequence
 from textwrap import wrap
@@ -97,7 +98,7 @@ def _rows(block: Sequence[Column]) -> list[tuple[Cell, ...]]:
 
 def _latex_text(text: str) -> str:
     """Text that every LaTeX engine sets as it stands; letters beyond Latin, which pdflatex lacks, become `?`."""
-    known = (LATEX_SPECIAL.get(character, character) for character in " ".join(text.split()) if character.isprintable())
+    known = (LATEX_SPECIAL.get(character, character) for character in _one_line(text))
     return "".join(part if len(part) > 1 or part < LATIN_END else "?" for part in known)
 
 
@@ -139,5 +140,10 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def _markdown_text(text: str) -> str:
-    escaped = re.sub(r"([\\`*|<>\[\]&~#])", r"\\\1", " ".join(text.split()))
+    """Text that renders as it stands; underlines inside a word mean nothing and stay readable."""
+    escaped = re.sub(r"([\\`*|\[\]~])", r"\\\1", html.escape(_one_line(text), quote=False))
     return re.sub(r"(?<!\w)_\w*|\w*_(?!\w)", lambda word: word[0].replace("_", r"\_"), escaped)
+
+
+def _one_line(text: str) -> str:
+    return "".join(character for character in " ".join(text.split()) if character.isprintable())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,6 +10,12 @@ from torch import Tensor, fx, nn
 
 from lrp_bench.engine import propagate
 from lrp_bench.engine.capture import Program, capture
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet_trace() -> None:
+    """torch.export traces itself in thousands of records that pytest would keep and print."""
+    logging.getLogger("torch.__trace").propagate = False
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_captums_lrp_takes_the_small_models(model: nn.Module) -> None:
     assert LRP(model.eval()).attribute(x, target=0).shape == x.shape
 
 
-@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "mobilenet_v3_small", "vit_b_32", "regnet_y_400mf"])
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "mobilenet_v3_small", "vit_b_32", "googlenet"])
 def test_torchvision_classifiers_take_any_channels_and_classes(name: str) -> None:
     check_fits(torchvision_classifier(name, [1, 64, 64], 7), [1, 64, 64], 7)
 
@@ -94,6 +94,7 @@ def test_pretrained_weights_keep_all_but_the_last_layer(monkeypatch: pytest.Monk
         ("resnt18", [3, 32, 32], None, "got 'resnt18'.*resnet18"),
         ("resnet18", [4], None, r"Expected pictures.*got \[4\]"),
         ("vit_b_16", [3, 28, 28], None, "vit_b_16.*indivisible"),
+        ("maxvit_t", [3, 32, 32], None, "maxvit_t.*not divisible"),
         ("resnet18", [3, 32, 32], "BEST", "weights BEST"),
     ],
 )

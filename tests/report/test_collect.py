@@ -43,11 +43,7 @@ def test_one_row_is_run_times_measure_times_sample(tracker: MLflowTracker, sweep
             "value": [0.5, np.nan, 0.25, 1.0],
         }
     )
-    assert list(found.frame.columns) == list(expected.columns)
-    for name in expected:
-        assert found.frame[name].tolist() == pytest.approx(expected[name].tolist(), nan_ok=True) or list(
-            found.frame[name]
-        ) == list(expected[name])
+    pd.testing.assert_frame_equal(found.frame, expected, check_dtype=False, check_categorical=False)
     assert found.measures == SRG
     assert (found.failures, found.notes, found.sweep) == ((), (), sweep)
     assert found.curves.groupby("run", observed=True).size().tolist() == [36, 36]
@@ -66,7 +62,7 @@ def test_the_latest_sweep_is_one_that_explained_something(tracker: MLflowTracker
     assert listed.loc[sweep, ["name", "finished", "failed", "status"]].tolist() == [name, 1, 0, "FINISHED"]
     assert listed.loc[empty.id, ["finished", "failed"]].tolist() == [0, 0]
     tracker.end(empty.id)
-    with pytest.raises(BenchError, match="no such sweep.*none.*--list"):
+    with pytest.raises(BenchError, match=r"no such sweep.*none.*--list"):
         read(tracker, "no such sweep")
 
 

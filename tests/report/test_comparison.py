@@ -19,6 +19,7 @@ MEASURES = {
     "error": Measure("Error", "conservation", False),
     "ties": Measure("Ties", "flipping", None),
 }
+RUN_COLUMNS = ["name", "dataset", "model", "method", "seed", "samples"]
 Runs = Mapping[str, tuple[dict[str, str], Mapping[str, list[float]]]]
 
 
@@ -40,7 +41,7 @@ def results(
     return Results(
         sweep="id",
         name="sweep",
-        runs=pd.DataFrame.from_dict(described, orient="index"),
+        runs=pd.DataFrame.from_dict(described, orient="index", columns=None if described else RUN_COLUMNS),
         frame=pd.DataFrame(rows, columns=["run", "measure", "sample", "value"]),
         curves=pd.DataFrame(points, columns=["curve", "run", "sample", "fraction", "value"]),
         measures=measures,

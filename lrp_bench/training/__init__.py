@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -25,11 +26,11 @@ from lrp_bench.contracts import BenchError, Run, Tracker
 from lrp_bench.data.arguments import whole
 from lrp_bench.data.base import PARTS, TensorData
 from lrp_bench.data.selection import epoch_seed
-from lrp_bench.models.callbacks import Epoch
 from lrp_bench.models.classifier import Classifier, schedule
 from lrp_bench.models.fits import check_fits
-from lrp_bench.models.fitting import fit, seeded, undisturbed
-from lrp_bench.models.store import Record, load, save, writing
+from lrp_bench.training.callbacks import Epoch
+from lrp_bench.training.fitting import fit, seeded, undisturbed
+from lrp_bench.training.store import Record, load, save, writing
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Recipe:
     scheduler: Callable[..., Any] | None = None
     precision: str = "32-true"
     accelerator: str = "auto"
-    devices: int | list[int] = 1
+    devices: int | Sequence[int] = 1
     deterministic: bool | str = "warn"
     progress: bool = True
 
@@ -69,12 +70,12 @@ class Recipe:
             raise BenchError(f"Expected trainer.deterministic true, false or warn, got {self.deterministic!r}")
         if not isinstance(self.progress, bool):
             raise BenchError(f"Expected trainer.progress true or false, got {self.progress!r}")
-        if self.devices != 1 and (isinstance(self.devices, int) or len(self.devices) != 1):
+        if self.devices != 1 and not (isinstance(self.devices, Sequence) and len(self.devices) == 1):
             raise BenchError(f"Expected trainer.devices 1, or [index] of one device, got {self.devices!r}")
         try:
             optimizer = self.optimizer([nn.Parameter(torch.zeros(1))])
             if self.scheduler:
-                schedule(self.scheduler, optimizer, steps=1)
+                schedule(self.scheduler, optimizer, steps=10)
         except (TypeError, ValueError) as error:
             raise BenchError(f"Expected trainer.optimizer and .scheduler to be usable, got: {error}") from error
         with undisturbed():
@@ -85,7 +86,7 @@ class Recipe:
         try:
             return pl.Trainer(
                 accelerator=self.accelerator,
-                devices=self.devices,
+                devices=list(self.devices) if isinstance(self.devices, Sequence) else self.devices,
                 precision=self.precision,  # type: ignore[arg-type]
                 deterministic=self.deterministic,  # type: ignore[arg-type]
                 max_epochs=self.max_epochs,
@@ -126,6 +127,7 @@ def fit_or_load(
     seed: int,
     tracker: Tracker,
     parent: str | None = None,
+    rehearse: Callable[[nn.Module], object] = nn.Module.eval,
 ) -> Fitted:
     """Train a model, or load it if this training was done before; of several processes, one trains and the others wait.
 
@@ -138,6 +140,8 @@ def fit_or_load(
         seed: of the initial weights and all that is random in a training.
         tracker: gets a run of kind "training" when there is one.
         parent: the run above it.
+        rehearse: called with a copy of the untrained model, in eval mode, before a training begins: what cannot be done
+            with the model afterwards is best known before.
 
     Raises:
         BenchError: a model that does not fit the data; a training that diverges; a store that cannot be written.
@@ -153,6 +157,7 @@ def fit_or_load(
     with _alone(folder):
         kept = record = load(folder, model)
         if record is None:
+            rehearse(copy.deepcopy(model).eval())
             name, tags = f"{type(model).__name__} on {type(data).__name__}", {"fingerprint": fingerprint}
             with tracker.run(name, kind="training", parent=parent, params=identity, tags=tags) as run:
                 history, metrics = _train(model, data, recipe, work, seed, run)

@@ -23,9 +23,16 @@ log = logging.getLogger(__name__)
 WEIGHTS = "weights.pt"
 RECORD = "training.json"
 OF_THE_DISK = {
-    getattr(errno, name, None)
-    for name in ("EACCES", "EDQUOT", "EEXIST", "EFBIG", "EIO", "EISDIR", "ENAMETOOLONG", "ENOENT", "ENOSPC", "ENOTDIR")
-} | {errno.EPERM, errno.EROFS}
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EFBIG,
+    errno.EIO,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+    getattr(errno, "EDQUOT", errno.ENOSPC),
+}
 
 
 @dataclass(frozen=True)

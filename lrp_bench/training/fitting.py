@@ -21,8 +21,8 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from lrp_bench.contracts import BenchError
-from lrp_bench.models.callbacks import Bar, Epoch, History, Reseed
-from lrp_bench.models.store import writing
+from lrp_bench.training.callbacks import Bar, Epoch, History, Reseed
+from lrp_bench.training.store import writing
 
 log = logging.getLogger(__name__)
 

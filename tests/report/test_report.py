@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lrp_bench.contracts import BenchError
+from lrp_bench.report.__main__ import main
+from lrp_bench.report.summary import summarize
+from lrp_bench.tracking.mlflow import MLflowRun, MLflowTracker
+
+Explain = Callable[..., MLflowRun]
+
+
+def test_a_sweep_is_summed_up_in_three_files(
+    tracker: MLflowTracker, sweep: str, explain: Explain, tmp_path: Path
+) -> None:
+    for method in ("epsilon", "random"):
+        explain(method)
+    explain("gamma", error=BenchError("Expected gamma >= 0, got -1."))
+    folder = tmp_path / "new" / "folder"
+    summary = summarize(tracker.uri, tracker.experiment, sweep, folder)
+    assert [path.name for path in summary.files] == ["table.md", "table.csv", "table.tex"]
+    assert sorted(path.name for path in folder.iterdir()) == ["table.csv", "table.md", "table.tex"]
+    assert all("got -1" in path.read_text() for path in summary.files)
+    assert [failure.method for failure in summary.failures] == ["gamma"]
+    assert summary.table.methods == ("epsilon", "random")
+
+
+def test_a_folder_that_cannot_be_written_is_told(
+    tracker: MLflowTracker, sweep: str, explain: Explain, tmp_path: Path
+) -> None:
+    explain("epsilon")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BenchError, match="choose another folder"):
+        summarize(tracker.uri, tracker.experiment, sweep, tmp_path / "file")
+
+
+def test_the_command_writes_tables_and_figures(
+    tracker: MLflowTracker, sweep: str, explain: Explain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for method in ("epsilon", "gamma", "random"):
+        explain(method)
+    where = ["--uri", tracker.uri, "--experiment", tracker.experiment]
+    assert main([*where, "--sweep", sweep[:10], "--out", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    folder = tmp_path / "test_the_command_writes_tables_and_figures"
+    names = ["flip_curves.pdf", "flip_curves.png", "table.csv", "table.md", "table.tex"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert all(str(folder / name) in told for name in names)
+    assert "Conservation" in told
+    assert main([*where, "--list"]) == 0
+    assert sweep[:8] in capsys.readouterr().out
+
+
+def test_a_missing_store_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--uri", f"sqlite:///{tmp_path}/mlflow.db"]) == 1
+    told = capsys.readouterr()
+    assert "no such file" in told.err
+    assert "Traceback" not in told.err + told.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_quick_and_reading_needs_no_torch_and_no_figures() -> None:
+    code = (
+        "import sys, lrp_bench.report.__main__\n"
+        "assert not {'mlflow', 'pandas', 'torch', 'matplotlib'} & set(sys.modules)\n"
+        "import lrp_bench.report.summary, lrp_bench.report.artifacts, lrp_bench.report.curves\n"
+        "assert not {'matplotlib', 'torch', 'seaborn', 'hydra'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from lrp_bench.contracts import Measure
+from lrp_bench.report import tables
+from lrp_bench.report.collect import Failure
+from lrp_bench.report.comparison import Comparison
+from lrp_bench.report.layout import Cell, Layout, lay_out, number
+from lrp_bench.report.terminal import render
+
+MEASURES = {
+    "error": Measure("Conservation error", "conservation", False),
+    "srg": Measure("SRG (probability)", "flipping", True),
+    "ties": Measure("Ties", "flipping", None, headline=False),
+    "agreement/ig": Measure("Spearman with captum integrated gradients", "agreement", True),
+}
+COLUMNS = ["setting", "dataset", "model", "method", "measure", "mean", "half", "rank"]
+
+
+def comparison(
+    methods: tuple[str, ...] = ("epsilon", "epsilon_plus", "random"),
+    sets: tuple[str, ...] = ("digits",),
+    failures: tuple[Failure, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> Comparison:
+    """Every mean is a tenth of the method's place, so that ranks are plain."""
+    rows = [
+        (name, name, "mlp", method, measure, 0.1 * place, 0.01, math.nan if method == "random" else place)
+        for name, measure, (place, method) in product(sets, MEASURES, enumerate(methods, 1))
+    ]
+    cells = pd.DataFrame(rows, columns=COLUMNS)
+    cells = cells.assign(low=cells["mean"] - cells["half"], high=cells["mean"] + cells["half"], n=50, samples=50)
+    return Comparison("sweep", cells, MEASURES, methods, sets, dict.fromkeys(sets, 50), failures, notes)
+
+
+def shown(layout: Layout, width: int = 100) -> str:
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    console.print(render(layout, width))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "places", "text"),
+    [
+        (0.12345, 0.0123, 3, "0.123 ± 0.012"),
+        (-0.0001, 0.02, 3, "0.000 ± 0.020"),
+        (12.34, math.nan, 1, "12.3"),
+        (math.nan, math.nan, 3, "n.a."),
+        (3.2e-8, 4.1e-9, 3, "3.2e-8 ± 4e-9"),
+        (-1.5e12, 2e11, 0, "-1.5e12 ± 2e11"),
+        (0.0, 0.0, 2, "0.00 ± 0.00"),
+        (math.inf, math.nan, 3, "inf"),
+    ],
+)
+def test_numbers_read_well(mean: float, half: float, places: int, text: str) -> None:
+    assert number(mean, half, places).text == text
+
+
+def test_the_markdown_table_is_as_expected() -> None:
+    failed = Failure("digits", "mlp", "zbox", "Expected a box, got <none>.")
+    layout = lay_out(comparison(failures=(failed,), notes=("mind the gap",)))
+    assert tables.markdown(layout) == (
+        "Mean ± half-width of the 95 % interval, n = 50 samples of digits. Best in bold, second underlined.\n\n"
+        "|  | Conservation error ↓ | SRG (probability) ↑ | Spearman with captum integrated gradients ↑ |\n"
+        "| :-- | --: | --: | --: |\n"
+        "| epsilon | **0.100 ± 0.010** | **0.100 ± 0.010** | **0.100 ± 0.010** |\n"
+        "| epsilon_plus | <ins>0.200 ± 0.010</ins> | <ins>0.200 ± 0.010</ins> | <ins>0.200 ± 0.010</ins> |\n"
+        "| random | 0.300 ± 0.010 | 0.300 ± 0.010 | 0.300 ± 0.010 |\n\n"
+        "zbox on digits (mlp) failed: Expected a box, got &lt;none&gt;.\n\nmind the gap.\n"
+    )
+
+
+def test_the_csv_is_plain_numbers_and_says_what_failed() -> None:
+    made = comparison(sets=("digits", "mnist"), failures=(Failure("digits", "mlp", "zbox", 'no "box", sorry'),))
+    found = pd.read_csv(io.StringIO(tables.csv(made)))
+    numbers = found[found["error"].isna()]
+    keys = ["dataset", "model", "method", "measure", "mean", "low", "high", "n"]
+    pd.testing.assert_frame_equal(numbers[keys], made.cells[keys], check_dtype=False)
+    assert set(numbers["measure"]) == set(MEASURES)
+    assert found["error"].dropna().tolist() == ['no "box", sorry']
+    assert tables.csv(comparison(methods=(), sets=())).startswith("dataset,model,method,measure,title")
+
+
+def rows(tex: str) -> Iterator[list[str]]:
+    for tabular in re.findall(r"\\begin\{tabular\}\{\w+\}(.*?)\\end\{tabular\}", tex, re.DOTALL):
+        body = re.sub(r"\\(toprule|midrule|bottomrule)", "", re.sub(r"\\shortstack\{.*?\$\}", "title", tabular))
+        yield from ([cell.strip() for cell in re.split(r"(?<!\\)&", row)] for row in body.split(r"\\") if row.strip())
+
+
+def test_the_latex_table_has_the_shape_it_needs() -> None:
+    tex = tables.latex(lay_out(comparison()))
+    assert [row[0] for row in rows(tex)] == ["", "epsilon", r"epsilon\_plus", "random"]
+    assert {len(row) for row in rows(tex)} == {4}
+    assert [row[1] for row in rows(tex)][1:] == [
+        r"\textbf{0.100 $\pm$ 0.010}",
+        r"\underline{0.200 $\pm$ 0.010}",
+        r"0.300 $\pm$ 0.010",
+    ]
+    for part in (r"\toprule", r"\midrule", r"\bottomrule", r"\caption{Mean $\pm$", r"\label{tab:", r"\end{table}"):
+        assert tex.count(part) == 1
+    assert r"error $\downarrow$" in tex
+    several = tables.latex(lay_out(comparison(sets=("digits", "mnist"))))
+    assert r"\multicolumn{2}{c}{SRG (probability) $\uparrow$}" in several
+    assert several.count(r"\begin{table}") == several.count(r"\end{table}") > 1
+    for table in several.split(r"\end{table}")[:-1]:
+        assert {len(row) for row in rows(table) if "multicolumn" not in row[1]} == {table.count("& digits") * 2 + 1}
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(st.characters() | st.sampled_from("&%$#_{}[]*\\\\~^<>|`±"), max_size=20))
+def test_no_text_breaks_latex_or_markdown(text: str) -> None:
+    tex = tables._latex_text(text)
+    assert all(ord(character) < 0x180 and character.isprintable() for character in tex)
+    bare = re.sub(r"\\(textbackslash|textasciitilde|textasciicircum|textless|textgreater)\{\}|\\[&%$#_{}]", "", tex)
+    assert not set(re.sub(r"\{[\[\]*]\}|\$\\(pm|uparrow|downarrow)\$", "", bare)) & set("&%$#_{}[]*\\~^<>")
+    marked = re.sub(r"\\[\\`*|\[\]~_]|&(amp|lt|gt);|(?<=\w)_(?=\w)", "", tables._markdown_text(text))
+    assert not set(marked) & set("\\`*|[]~<>&\n")
+
+
+NAMES = [
+    "a_b & c%",
+    r"\\ $x^2$ #1 ~",
+    "[red] {x}",
+    "<script>|</script>",
+    "*",
+    "\N{CYRILLIC SMALL LETTER ZHE}",
+    "a\nb",
+    "__x__",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_name_breaks_a_table(name: str) -> None:
+    layout = lay_out(comparison(methods=(name, "β"), failures=(Failure("digits", "mlp", name, name),)))
+    tex = list(rows(tables.latex(layout)))
+    assert [len(row) for row in tex] == [4, 4, 4]
+    written = [line for line in tables.markdown(layout).splitlines() if line.startswith("|")]
+    assert [len(re.findall(r"(?<!\\)\|", line)) for line in written] == [5, 5, 5, 5]
+    assert "<script" not in "".join(written)
+
+
+def test_the_terminal_table_stays_in_its_width() -> None:
+    methods = tuple(f"epsilon_alpha2_beta1_flat_{place}" for place in range(3))
+    layout = lay_out(comparison(methods=methods, sets=("digits", "fashion_mnist")))
+    text = shown(layout)
+    assert max(map(len, text.splitlines())) <= 100
+    assert text.count("±") - 1 == 3 * 2 * 3  # 1 in the caption; 3 methods x 2 data sets x 3 headline measures
+    for column, width in product(layout.columns, (60, 100)):
+        assert sum(column in block for block in layout.blocks(width)) == 1
+
+
+def test_small_tables_are_two_blocks() -> None:
+    layout = lay_out(comparison())
+    assert [[column.measure for column in block] for block in layout.blocks(60)] == [["error", "srg"], ["agreement/ig"]]
+    assert [len(block) for block in layout.blocks(100)] == [3]
+    assert len(lay_out(comparison(), every=True).columns) == 4
+
+
+def test_best_is_bold_and_names_are_not_markup() -> None:
+    layout = lay_out(comparison(methods=("[red]evil[/red]", "b")))
+    console = Console(width=100, file=io.StringIO(), force_terminal=True, color_system="standard")
+    console.print(render(layout))
+    assert isinstance(console.file, io.StringIO)
+    assert "[red]evil[/red]" in console.file.getvalue()
+    assert re.search(r"\x1b\[1;32m *0\.100 ± 0\.010", console.file.getvalue())
+    assert "↓" in shown(layout)
+
+
+def test_cells_say_failed_or_not_applicable() -> None:
+    made = comparison(sets=("digits", "mnist"), failures=(Failure("mnist", "mlp", "epsilon", "x"),))
+    keep = (made.cells["setting"] == "digits") | (made.cells["method"] == "random")
+    cells = made.cells[keep].assign(mean=made.cells["mean"].where(made.cells["measure"] != "srg", np.nan))
+    layout = lay_out(Comparison("s", cells, MEASURES, made.methods, made.settings, made.samples, made.failures, ()))
+    found = {(column.measure, column.setting): column.cells for column in layout.columns}
+    assert [cell.text for cell in found["error", "mnist"]] == ["failed", "n.a.", "0.300 ± 0.010"]
+    assert set(found["srg", "digits"]) <= {Cell("n.a.", rank=rank) for rank in range(4)}
+
+
+def test_a_sweep_without_numbers_still_says_what_failed() -> None:
+    layout = lay_out(comparison(methods=(), sets=(), failures=(Failure("digits", "mlp", "zbox", "no box"),)))
+    for text in (tables.markdown(layout), tables.latex(layout), shown(layout)):
+        assert "No method was measured." in text
+        assert "zbox on digits (mlp) failed: no box." in text
