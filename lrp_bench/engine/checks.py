@@ -16,7 +16,7 @@ def check_input(x: Tensor) -> None:
         )
     if x.dim() < 2 or x.shape[0] == 0:
         raise BenchError(
-            f"Expected a batch (batch, ...) of at least one sample, got shape {tuple(x.shape)}: add the batch dimension."
+            f"Expected a batch (batch, ...) of one sample or more, got shape {tuple(x.shape)}: add the batch dimension."
         )
     if not bool(x.isfinite().all()):
         raise BenchError("Expected finite inputs, got NaN or infinity: clean the data first.")

@@ -1,51 +1,25 @@
-"""What a tracking store holds about a sweep, as one tidy frame."""
+"""Reads a sweep back from MLflow."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import pandas as pd
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from lrp_bench.contracts import BenchError, Measure
+from lrp_bench.contracts import BenchError
 from lrp_bench.report import artifacts
+from lrp_bench.report.results import IDENTITY, Explained, Failure, Results, assemble
 from lrp_bench.tracking.mlflow import Store, open_store
 
 PARENT = "mlflow.parentRunId"
-IDENTITY = ("dataset", "model", "method", "seed")
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A run without numbers, and why."""
-
-    dataset: str
-    model: str
-    method: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Results:
-    """A sweep, read back.
-
-    frame: one row per run x measure x sample, columns run, dataset, model, method, seed, measure, sample, value;
-    curves: one row per point, columns run, curve, sample, fraction, value; runs: indexed by run id in the order they
-    started, columns name, dataset, model, method, seed, samples (frozenset); notes: what a reader must know.
-    """
-
-    sweep: str
-    name: str
-    runs: pd.DataFrame
-    frame: pd.DataFrame
-    curves: pd.DataFrame
-    measures: Mapping[str, Measure]
-    failures: tuple[Failure, ...]
-    notes: tuple[str, ...]
+UNAVAILABLE = "unavailable."
 
 
 def collect(uri: str, experiment: str, parent: str | None = None) -> Results:
@@ -59,7 +33,13 @@ def collect(uri: str, experiment: str, parent: str | None = None) -> Results:
     explanations = store.search({"kind": "explanation"})
     sweep = _choose(store, explanations, parent)
     runs = [run for run in explanations if sweep.info.run_id in (run.data.tags.get(PARENT), run.info.run_id)]
-    return _results(store, sweep, _latest_of_each(runs))
+    read = [_read(store, run) for run in _latest_of_each(runs)]
+    return assemble(
+        sweep.info.run_id,
+        sweep.info.run_name,
+        [each for each in read if isinstance(each, Explained)],
+        [each for each in read if isinstance(each, Failure)],
+    )
 
 
 def sweeps(uri: str, experiment: str) -> pd.DataFrame:
@@ -111,100 +91,44 @@ def _latest_of_each(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if run.info.run_id in chosen]
 
 
-def _results(store: Store, sweep: Run, started: Sequence[Run]) -> Results:
-    read: dict[str, artifacts.Artifacts] = {}
-    failures = []
-    for run in started:
-        found = _read(store, run)
-        if isinstance(found, str):
-            failures.append(Failure(**{key: _tag(run, key) for key in ("dataset", "model", "method")}, reason=found))
-        else:
-            read[run.info.run_id] = found
-    runs = _runs([run for run in started if run.info.run_id in read], read)
-    measures = _newest(read.values())
-    return Results(
-        sweep=sweep.info.run_id,
-        name=sweep.info.run_name,
-        runs=runs,
-        frame=_values(read, measures, runs),
-        curves=_curves(read),
-        measures=measures,
-        failures=tuple(failures),
-        notes=tuple(_outdated(read, measures, runs)),
+def _explained(run: Run, found: artifacts.Artifacts) -> Explained:
+    tags: Mapping[str, str] = run.data.tags
+    return Explained(
+        run=run.info.run_id,
+        name=run.info.run_name,
+        **{key: _tag(run, key) for key in IDENTITY},
+        settings=run.data.params,
+        unavailable={key.removeprefix(UNAVAILABLE): tags[key] for key in tags if key.startswith(UNAVAILABLE)},
+        artifacts=found,
     )
-
-
-def _runs(runs: Sequence[Run], read: Mapping[str, artifacts.Artifacts]) -> pd.DataFrame:
-    rows = [
-        {
-            "name": run.info.run_name,
-            **{key: _tag(run, key) for key in IDENTITY},
-            "samples": frozenset(read[run.info.run_id].scores["sample"]),
-        }
-        for run in runs
-    ]
-    index = pd.Index([run.info.run_id for run in runs], dtype=object)
-    return pd.DataFrame(rows, columns=["name", *IDENTITY, "samples"], index=index, dtype=object)
 
 
 def _tag(run: Run, key: str) -> str:
     return str(run.data.tags.get(key, run.info.run_name if key == "method" else "unknown"))
 
 
-def _read(store: Store, run: Run) -> artifacts.Artifacts | str:
-    """A run's files, or the reason why there are none."""
+def _read(store: Store, run: Run) -> Explained | Failure:
+    """A run's numbers, or the reason why there are none."""
+    place = [_tag(run, key) for key in ("dataset", "model", "method")]
     if run.info.status != "FINISHED":
         told = run.data.tags.get("error", "").removeprefix("BenchError: ")
-        return told or f"the run is {run.info.status}"
+        return Failure(*place, told or f"the run is {run.info.status}")
     try:
-        with TemporaryDirectory() as folder:
-            there = {item.path for item in store.client.list_artifacts(run.info.run_id)}
-            for name in there & {artifacts.SCORES, artifacts.MEASURES, artifacts.CURVES}:
-                store.client.download_artifacts(run.info.run_id, name, folder)
-            return artifacts.read(Path(folder))
+        with _files(store, run) as folder:
+            return _explained(run, artifacts.read(folder))
     except (OSError, ValueError, MlflowException) as error:
-        return f"its numbers cannot be read: {error}"
+        return Failure(*place, f"its numbers cannot be read: {error}")
 
 
-def _newest(read: Iterable[artifacts.Artifacts]) -> dict[str, Measure]:
-    newest: dict[str, Measure] = {}
-    for found in read:
-        for name, measure in found.measures.items():
-            if name not in newest or measure.version > newest[name].version:
-                newest[name] = measure
-    return newest
-
-
-def _current(found: artifacts.Artifacts, newest: Mapping[str, Measure]) -> list[str]:
-    """The measures of a run that mean what the newest definition says."""
-    return [name for name, measure in found.measures.items() if measure.version == newest[name].version]
-
-
-def _outdated(
-    read: Mapping[str, artifacts.Artifacts], newest: Mapping[str, Measure], runs: pd.DataFrame
-) -> Iterator[str]:
-    for run, found in read.items():
-        if older := sorted(set(found.measures) - set(_current(found, newest))):
-            name = runs["name"].loc[run]
-            yield f"{name} was measured by an older definition, left out, of {', '.join(older)}"
-
-
-def _values(read: Mapping[str, artifacts.Artifacts], newest: Mapping[str, Measure], runs: pd.DataFrame) -> pd.DataFrame:
-    frames = [
-        found.scores.melt("sample", _current(found, newest), "measure", "value").assign(run=run)
-        for run, found in read.items()
-    ]
-    long = (
-        pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["sample", "measure", "value", "run"])
-    )
-    for key in IDENTITY:
-        long[key] = long["run"].map(runs[key])
-    names = ["run", *IDENTITY, "measure"]
-    return long.astype(dict.fromkeys(names, "category"))[[*names, "sample", "value"]]
-
-
-def _curves(read: Mapping[str, artifacts.Artifacts]) -> pd.DataFrame:
-    columns = ["run", *artifacts.CURVE_COLUMNS]
-    frames = [found.curves.assign(run=run)[columns] for run, found in read.items() if len(found.curves)]
-    points = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
-    return points.astype({"run": "category", "curve": "category"})
+@contextmanager
+def _files(store: Store, run: Run) -> Iterator[Path]:
+    """The folder of a run's files: where they lie, or what a server sends of them."""
+    place = urlparse(run.info.artifact_uri)
+    if place.scheme == "file":
+        yield Path(url2pathname(place.path))
+        return
+    with TemporaryDirectory() as folder:
+        there = {item.path for item in store.client.list_artifacts(run.info.run_id)}
+        for name in there & {artifacts.SCORES, artifacts.MEASURES, artifacts.CURVES}:
+            store.client.download_artifacts(run.info.run_id, name, folder)
+        yield Path(folder)

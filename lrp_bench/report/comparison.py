@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from lrp_bench.contracts import Measure
-from lrp_bench.report.collect import Failure, Results
+from lrp_bench.report.results import Failure, Results
 from lrp_bench.report.statistics import interval
 
 RANDOM = "random"
+LONGEST = 40  # characters of what tells two rows of one method apart
 FAMILIES = ("conservation", "faithfulness", "flipping", "agreement")
 
 
@@ -69,11 +70,17 @@ def _labels(group: pd.DataFrame) -> pd.Series[str]:
     """Runs of one method in one setting: one row of the table if they can be averaged, else a row each."""
     if group["seed"].is_unique and len(set(group["samples"])) == 1:
         return group["method"]
-    if group["seed"].is_unique:
-        return group["method"] + " (seed " + group["seed"] + ")"
-    if group["name"].is_unique:
-        return group["method"] + " (" + group["name"] + ")"
-    return group["method"] + " (" + group.index.str.slice(0, 8) + ")"
+    told = pd.Series(_differences(list(group["settings"])), index=group.index)
+    apart = told if told.is_unique and (told.str.len() <= LONGEST).all() else group.index.str.slice(0, 8)
+    return group["method"] + " (" + apart + ")"
+
+
+def _differences(settings: Sequence[Mapping[str, str]]) -> list[str]:
+    """How configs differ, in words like `epsilon=0.1, seed=2`; the last word of a dotted key names it."""
+    keys = list(dict.fromkeys(key for each in settings for key in each))
+    differing = [key for key in keys if len({each.get(key) for each in settings}) > 1]
+    told = [{key.rpartition(".")[2]: each[key] for key in differing if key in each} for each in settings]
+    return [", ".join(f"{key}={value}" for key, value in each.items()) for each in told]
 
 
 def _cells(frame: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:

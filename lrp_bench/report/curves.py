@@ -6,8 +6,8 @@ import re
 
 import pandas as pd
 
-from lrp_bench.report.collect import Results
 from lrp_bench.report.comparison import labelled
+from lrp_bench.report.results import Results
 from lrp_bench.report.statistics import interval
 
 COLUMNS = ["setting", "score", "method", "order", "fraction", "mean", "low", "high"]

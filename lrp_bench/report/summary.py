@@ -9,9 +9,10 @@ from rich.console import RenderableType
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.report import tables, terminal
-from lrp_bench.report.collect import Failure, Results, collect
+from lrp_bench.report.collect import collect
 from lrp_bench.report.comparison import Comparison, compare
 from lrp_bench.report.layout import Layout, lay_out
+from lrp_bench.report.results import Failure, Results
 
 
 @dataclass(frozen=True)

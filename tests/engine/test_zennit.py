@@ -27,7 +27,7 @@ from lrp_bench.engine.composites import (
     EpsilonPlus,
     EpsilonPlusFlat,
 )
-from lrp_bench.engine.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, WSquare, ZBox, Zero, ZPlus
+from lrp_bench.engine.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, WSquare, ZBox, ZPlus
 from lrp_bench.models import MiniVGG
 
 pytestmark = pytest.mark.usefixtures("float64", "captured_once")
@@ -116,29 +116,37 @@ def test_composites_equal_zennit(network: str, composite: str) -> None:
     assert_close(LRP(net, ours, example=x)(x).relevance, expected, rtol=1e-10, atol=1e-10 * float(expected.abs().max()))
 
 
-UNIFORM: dict[str, tuple[Rule, zennit_rules.BasicHook]] = {
-    "zero": (Zero(), zennit_rules.Epsilon(epsilon=0.0)),
-    "epsilon": (Epsilon(0.05), zennit_rules.Epsilon(epsilon=0.05)),
-    "epsilon relative": (Epsilon(0.05, relative=True), zennit_rules.Epsilon(epsilon=Stabilizer(0.05, norm_scale=True))),
-    "gamma": (Gamma(0.4, generalized=True), zennit_rules.Gamma(gamma=0.4)),
-    "alpha 2 beta 1": (AlphaBeta(2.0, 1.0), zennit_rules.AlphaBeta(alpha=2.0, beta=1.0)),
-    "z+": (ZPlus(), zennit_rules.ZPlus()),
-    "z-B": (ZBox(-3.0, 3.0), zennit_rules.ZBox(low=-torch.full((1,), 3.0), high=torch.full((1,), 3.0))),
-    "w2": (WSquare(), zennit_rules.WSquare()),
-    "flat": (Flat(), zennit_rules.Flat()),
-    "epsilon, bias excluded": (Epsilon(0.05, bias="exclude"), zennit_rules.Epsilon(epsilon=0.05, zero_params="bias")),
+UNIFORM: dict[str, tuple[Rule, zennit_rules.BasicHook, float | Stabilizer]] = {
+    "epsilon": (Epsilon(0.05), zennit_rules.Epsilon(epsilon=0.05), 0.05),
+    "epsilon relative": (
+        Epsilon(0.05, relative=True),
+        zennit_rules.Epsilon(epsilon=Stabilizer(0.05, norm_scale=True)),
+        Stabilizer(0.05, norm_scale=True),
+    ),
+    "gamma": (Gamma(0.4, generalized=True), zennit_rules.Gamma(gamma=0.4), 1e-6),
+    "alpha 2 beta 1": (AlphaBeta(2.0, 1.0), zennit_rules.AlphaBeta(alpha=2.0, beta=1.0), 1e-6),
+    "z+": (ZPlus(), zennit_rules.ZPlus(), 1e-6),
+    "z-B": (ZBox(-3.0, 3.0), zennit_rules.ZBox(low=-torch.full((1,), 3.0), high=torch.full((1,), 3.0)), 1e-6),
+    "w2": (WSquare(), zennit_rules.WSquare(), 1e-6),
+    "flat": (Flat(), zennit_rules.Flat(), 1e-6),
+    "epsilon, bias excluded": (
+        Epsilon(0.05, bias="exclude"),
+        zennit_rules.Epsilon(epsilon=0.05, zero_params="bias"),
+        0.05,
+    ),
     "alpha 2 beta 1, bias excluded": (
         AlphaBeta(2.0, 1.0, bias="exclude"),
         zennit_rules.AlphaBeta(alpha=2.0, beta=1.0, zero_params="bias"),
+        1e-6,
     ),
 }
 
 
 @pytest.mark.parametrize("rule", UNIFORM)
 def test_one_rule_everywhere_equals_zennit(rule: str) -> None:
+    """In pools, too: in proportion to the input, which for LRP-epsilon is that rule itself."""
     net, x = vgg_like()
-    ours, theirs = UNIFORM[rule]
-    stabilizer = 0.0 if isinstance(ours, Zero) else 1e-6
-    composite = zennit.LayerMapComposite([*zennit.layer_map_base(stabilizer), (Linear, theirs)])
+    ours, theirs, in_pools = UNIFORM[rule]
+    composite = zennit.LayerMapComposite([*zennit.layer_map_base(in_pools), (Linear, theirs)])
     expected = by_zennit(composite, net, x)
     assert_close(LRP(net, ours, example=x)(x).relevance, expected, rtol=1e-9, atol=1e-10 * float(expected.abs().max()))
