@@ -47,8 +47,8 @@ def reaching(uri: str) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, CommandError, OSError) as error:
         cause = _root(error)
         raise BenchError(
-            f"Expected the MLflow store {uri} to answer, got {type(cause).__name__}: {str(cause)[:500]}: check that it is "
-            "reachable, and that its disk is writable and not full."
+            f"Expected the MLflow store {uri} to answer, got {type(cause).__name__}: {str(cause)[:500]}: check that it "
+            "is reachable, and that its disk is writable and not full."
         ) from error
 
 
