@@ -25,12 +25,20 @@ def _fold_constants(program: Program) -> None:
     for node in list(program.graph.nodes):
         if not isinstance(node.target, torch._ops.OpOverload) or torch.Tag.nondeterministic_seeded in node.target.tags:
             continue
-        known = {source: program.constant(source) for source in node.all_input_nodes}
+        known = {source: _known(program, node, source) for source in node.all_input_nodes}
         if all(value is not None for value in known.values()):
             positional, named = fx.map_arg((node.args, node.kwargs), known.__getitem__)
             value = node.target(*positional, **named)
             if isinstance(value, Tensor):
                 node.replace_all_uses_with(program.add_constant(f"folded_{node.name}", value, node))
+
+
+def _known(program: Program, node: fx.Node, source: fx.Node) -> Tensor | None:
+    """The constant; new_zeros and the like ask of a tensor only its type, if they are given a shape."""
+    value = source.meta.get("val")
+    if operator_name(node).startswith("aten::new_") and source is node.args[0] and isinstance(value, Tensor):
+        return torch.empty((), dtype=value.dtype, device=value.device)
+    return program.constant(source)
 
 
 def _fold_batch_norms(program: Program) -> None:
