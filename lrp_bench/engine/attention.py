@@ -52,7 +52,9 @@ class ProductStep(nn.Module):
     signal 0 or 1: the position of the operand that takes all, with s = R / (z + epsilon sign(z)); None for half each.
     """
 
-    def __init__(self, name: str, function: Callable[..., Tensor], rule: Rule, signal: int | None, layouts: Layouts) -> None:
+    def __init__(
+        self, name: str, function: Callable[..., Tensor], rule: Rule, signal: int | None, layouts: Layouts
+    ) -> None:
         super().__init__()
         self.name, self.function, self.rule, self.signal, self.layouts = name, function, rule, signal, layouts
         elementwise = str(function).startswith("aten.mul")
@@ -113,7 +115,9 @@ class SoftmaxStep(nn.Module):
     `bias` in the ledger. constant: nothing passes.
     """
 
-    def __init__(self, name: str, function: Callable[..., Tensor], rule: Rule, layouts: Layouts, *, constant: bool) -> None:
+    def __init__(
+        self, name: str, function: Callable[..., Tensor], rule: Rule, layouts: Layouts, *, constant: bool
+    ) -> None:
         super().__init__()
         self.name, self.function, self.rule, self.layouts, self.constant = name, function, rule, layouts, constant
         self.logarithm = "log_softmax" in str(function)

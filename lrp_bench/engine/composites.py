@@ -12,6 +12,7 @@ from lrp_bench.engine.attention import Attention
 from lrp_bench.engine.rules import AlphaBeta, Bias, Epsilon, Flat, Gamma, Rule, ZBox, Zero, ZPlus
 
 PROPORTIONAL = Epsilon()
+ATTENTION = Attention()
 KINDS = ("linear", "convolution", "norm", "layer_norm", "pool", "scale")
 
 
@@ -38,7 +39,7 @@ class Composite(ABC):
     """
 
     split: Rule = PROPORTIONAL  # sums and products of two activations, pools, layer norms
-    attention: Attention = Attention()
+    attention: Attention = ATTENTION
 
     @abstractmethod
     def rule(self, site: Site) -> Rule:
@@ -53,7 +54,7 @@ class Uniform(Composite):
     """One rule for every layer; pools and sums share in proportion."""
 
     uniform: Rule
-    attention: Attention = Attention()
+    attention: Attention = ATTENTION
 
     @property
     def split(self) -> Rule:  # type: ignore[override]
@@ -79,7 +80,7 @@ class Layered(Composite):
     names: Mapping[str, Rule] = field(default_factory=dict)
     otherwise: Rule = PROPORTIONAL
     split: Rule = PROPORTIONAL
-    attention: Attention = Attention()
+    attention: Attention = ATTENTION
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.kinds) - set(KINDS))

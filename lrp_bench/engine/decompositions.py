@@ -28,27 +28,31 @@ def attention(
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device).tril()
     if attn_mask is not None:
         masked = attn_mask.dtype == torch.bool
-        scores = scores.masked_fill(~attn_mask, -torch.inf) if masked else scores + attn_mask
+        scores = scores.masked_fill(~attn_mask, -torch.inf) if masked else add_mask(scores, attn_mask)
     return torch.matmul(scores.softmax(-1), value)
 
 
+def add_mask(scores: Tensor, mask: Tensor) -> Tensor:
+    """Scores + mask, with minus infinity set rather than added: a share of an infinite sum is no number."""
+    out = mask == -torch.inf
+    return (scores + mask.masked_fill(out, 0.0)).masked_fill(out, -torch.inf)
+
+
 def gated_linear_unit(x: Tensor, dim: int = -1) -> Tensor:
-    """a * sigmoid(b), for the halves a and b of x."""
+    """A * sigmoid(b), for the halves a and b of x."""
     a, b = x.chunk(2, dim)
     return a * b.sigmoid()
 
 
-def scaled_sum(input: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:  # noqa: A002  torch's
-    """Beta * input + alpha * a @ b."""
+def masked_scores(mask: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """Beta * mask + alpha * a @ b, which is how nn.MultiheadAttention adds its mask."""
     product = torch.matmul(a, b)
-    product = product if alpha == 1 else alpha * product
-    return product + (input if beta == 1 else beta * input)
+    return add_mask(product if alpha == 1 else alpha * product, mask if beta == 1 else beta * mask)
 
 
 DECOMPOSITIONS: Mapping[torch._ops.OpOverload, Callable[..., Tensor]] = {
     aten.scaled_dot_product_attention.default: attention,
     aten.glu.default: gated_linear_unit,
-    aten.baddbmm.default: scaled_sum,
-    aten.addmm.default: scaled_sum,
+    aten.baddbmm.default: masked_scores,
     aten.square.default: lambda x: x * x,
 }

@@ -25,7 +25,11 @@ class Gates:
             active = [source for source in operands(node) if source in entries]
             if operator_name(node) in SQUASHING:
                 self.origin[node] = node
-            elif len(active) == 1 and active[0] in self.origin and (entry.role is Role.OWN_GRADIENT or entry.kind == "scale"):
+            elif (
+                len(active) == 1
+                and active[0] in self.origin
+                and (entry.role is Role.OWN_GRADIENT or entry.kind == "scale")
+            ):
                 self.origin[node] = self.origin[active[0]]
             elif entry.role is Role.PRODUCT and len(active) == 2:
                 self._note(node)
@@ -39,5 +43,3 @@ class Gates:
         signal = self.signal(product)
         if signal is not None:
             self.used.add(self.origin[product.args[1 - signal]])  # type: ignore[index]
-
-

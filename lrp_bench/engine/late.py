@@ -42,7 +42,9 @@ class LateStep(AffineStep):
 
     def forward(self, x: Tensor, *constants: Any, trace: Trace | None) -> Tensor:
         """The operator's output; nothing flows to the constants."""
-        bound = AffineStep(self.name, self.build(x.detach(), *constants), self.rule, self.layouts, nonnegative=self.nonnegative)
+        bound = AffineStep(
+            self.name, self.build(x.detach(), *constants), self.rule, self.layouts, nonnegative=self.nonnegative
+        )
         bound.rectified = self.rectified
         return bound(x, trace=trace)  # type: ignore[no-any-return]
 

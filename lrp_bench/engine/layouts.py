@@ -1,7 +1,7 @@
 """Where the samples of a batch lie in an activation: not always along its first dimension.
 
-Attention works on (tokens, batch, features), on (tokens * batch, features), on (batch * windows, ...): the ledger counts
-per sample all the same.
+Attention works on (tokens, batch, features), on (tokens * batch, features), on (batch * windows, ...): the ledger
+counts per sample all the same.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Layout:
         """Sum over everything but the samples: (batch,)."""
         if self == Layout():
             return per_sample(x)
-        apart = x.movedim(self.axis, 0).unflatten(0, (self.outer, -1, self.inner))
-        return apart.movedim(1, 0).flatten(1).sum(1)
+        first = x.movedim(self.axis, 0)
+        return first.reshape(self.outer, -1, self.inner * first[:1].numel()).sum((0, 2))
 
 
 @dataclass(frozen=True)

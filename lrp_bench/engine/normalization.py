@@ -89,10 +89,14 @@ def instance_norm(a: dict[str, Any]) -> Affine:
 
 
 def batch_norm(a: dict[str, Any]) -> Affine:
-    """From the arguments of a batch norm without running statistics: the batch's own are constants too."""
+    """From the arguments of a batch norm without running statistics: the batch's own, mean and scale, are constants.
+
+    So no relevance crosses from one sample to another.
+    """
     x: Tensor = a["input"]
     weight, bias = (_per_channel(a[name], x) for name in ("weight", "bias"))
-    return normalization(x, weight, bias, a["eps"], dims=(0, *range(2, x.dim())))
+    variance, mean = torch.var_mean(x, (0, *range(2, x.dim())), correction=0, keepdim=True)
+    return frozen_norm(weight, bias, mean, variance, a["eps"])
 
 
 def frozen_norm(weight: Tensor | None, bias: Tensor | None, mean: Any, variance: Any, epsilon: float) -> Scale:

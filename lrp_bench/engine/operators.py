@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from lrp_bench.contracts import BenchError
 from lrp_bench.engine import normalization
 from lrp_bench.engine.affine import Affine, Averaging, Convolution, Dense, MatrixProduct, Scale
 
@@ -64,6 +65,11 @@ def arguments(node: fx.Node, value: Value) -> dict[str, Any]:
 def _dense(node: fx.Node, value: Value) -> Affine:
     a = arguments(node, value)
     return Dense(a["weight"], a["bias"])
+
+
+def _addmm(node: fx.Node, value: Value) -> Affine:
+    a = arguments(node, value)
+    return Dense(a["alpha"] * a["mat2"].mT, a["beta"] * a["self"])
 
 
 def _convolution(node: fx.Node, value: Value) -> Affine:
@@ -122,6 +128,8 @@ def _elementwise(node: fx.Node, value: Value) -> Affine:
 
 def _matrix_product(node: fx.Node, value: Value) -> Affine:
     left, right = (value(x) for x in node.args)
+    if any(isinstance(x, Tensor) and x.dim() < 2 for x in (left, right)):
+        raise BenchError("Expected matrices in a product with a constant, got a vector: give it a second dimension.")
     if left is None and right.dim() == 2:
         return Dense(right.mT, None)
     return MatrixProduct(right if left is None else left, None, left is None)
@@ -146,6 +154,7 @@ def _affine(
 
 OPERATORS: Mapping[str, Operator] = {
     **_affine("linear", "linear", _dense),
+    **_affine("addmm", "linear", _addmm),
     **_affine("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d", "convolution", _convolution),
     **_affine("_native_batch_norm_legit_no_training", "norm", _batch_norm),
     **_affine(
@@ -182,7 +191,8 @@ OPERATORS: Mapping[str, Operator] = {
         "view reshape _unsafe_view flatten unflatten permute transpose t squeeze unsqueeze select slice cat stack "
         "split "
         "split_with_sizes chunk unbind expand repeat narrow index index_select gather roll flip clone alias "
-        "masked_fill where pad lift_fresh_copy _to_copy pixel_shuffle pixel_unshuffle channel_shuffle constant_pad_nd reflection_pad1d "
+        "masked_fill where pad "
+        "lift_fresh_copy _to_copy pixel_shuffle pixel_unshuffle channel_shuffle constant_pad_nd reflection_pad1d "
         "reflection_pad2d replication_pad1d replication_pad2d",
         Operator(Role.OWN_GRADIENT, Sign.INHERITED),
     ),

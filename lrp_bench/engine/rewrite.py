@@ -116,9 +116,9 @@ class _Rewriter:
         for node, entry in self.entries.items():
             sources = [s for s in node.all_input_nodes if isinstance(s.meta.get("val"), Tensor)]
             inherits = entry.sign is Sign.INHERITED and all(self.at_least_zero(s, found) for s in sources)
-            below: Any = node.args[2] if operator_name(node) == "aten::constant_pad_nd" and len(node.args) > 2 else 0
-            padded = below < 0
-            if entry.sign is Sign.NONNEGATIVE or (inherits and not padded and self.adds_no_constant(node)):
+            if entry.sign is Sign.NONNEGATIVE or (
+                inherits and not fills_below_zero(node) and self.adds_no_constant(node)
+            ):
                 found.add(node)
         return found
 
@@ -169,8 +169,8 @@ class _Rewriter:
     def check_layout(self, rule: Rule, site: Site, place: Layouts) -> None:
         if rule.relative and not place.out.plain:
             raise BenchError(
-                f"Expected an absolute epsilon for {site.name}, where samples do not lie along the first dimension, got "
-                f"{rule!r}: set relative to false, or give the layer a rule of its own."
+                f"Expected an absolute epsilon for {site.name}, where samples do not lie along the first dimension, "
+                f"got {rule!r}: set relative to false, or give the layer a rule of its own."
             )
 
     def product(self, node: fx.Node, site: Site, place: Layouts) -> str:
@@ -267,6 +267,12 @@ class _Rewriter:
     def tap(self, name: str, source: fx.Node, before: fx.Node) -> fx.Node:
         with self.graph.inserting_before(before):
             return self.graph.call_module(self.add(Tap(name)), (source,), {"trace": self.trace})
+
+
+def fills_below_zero(node: fx.Node) -> bool:
+    """Whether padding or masking puts a negative number among the values."""
+    fills = operator_name(node) in ("aten::constant_pad_nd", "aten::pad", "aten::masked_fill", "aten::where")
+    return fills and any(isinstance(x, int | float) and x < 0 for x in (*node.args, *node.kwargs.values()))
 
 
 def operator_name_of(step: PassStep) -> str:

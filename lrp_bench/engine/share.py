@@ -34,7 +34,8 @@ def spread(layer: Affine, kept: Tensor, a: Tensor) -> Tensor:
     """Hand on what an output kept, equally to the inputs that reach it."""
     flat = layer.flat
     reached = flat.linear(torch.ones_like(a))
-    return flat.pull(torch.where(reached > 0, kept / reached.clamp(min=1), 0.0), a)
+    there = reached > 0  # fractions of one where a mean counts padding
+    return flat.pull(torch.where(there, kept / torch.where(there, reached, 1.0), 0.0), a)
 
 
 def _kept(term: Term, s: Tensor, total: Tensor, R: Tensor) -> Tensor:
@@ -43,9 +44,7 @@ def _kept(term: Term, s: Tensor, total: Tensor, R: Tensor) -> Tensor:
     return term.arriving(R) - given
 
 
-def account(
-    rule: Rule, layer: Affine, a: Input, R: Tensor, received: Tensor, layouts: Layouts = PLAIN
-) -> LedgerEntry:
+def account(rule: Rule, layer: Affine, a: Input, R: Tensor, received: Tensor, layouts: Layouts = PLAIN) -> LedgerEntry:
     """Where R went. A term whose z is zero had nobody to give to: that is the rule's doing, not the stabiliser's."""
     per_sample = layouts.out.per_sample
     total_arrived = per_sample(R)
