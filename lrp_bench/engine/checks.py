@@ -43,8 +43,8 @@ def choose(logits: Tensor, target: Tensor | int | None) -> tuple[Tensor, Tensor]
         return target, target.to(logits.dtype)
     if target.shape != (batch,) or target.is_floating_point():
         raise BenchError(
-            f"Expected a target of shape ({batch},) with classes, or floating-point weights of shape ({batch}, {classes}),"
-            f" got {target.dtype} of shape {tuple(target.shape)}: pass one class per sample."
+            f"Expected a target of shape ({batch},) with classes, or floating-point weights ({batch}, {classes}), got "
+            f"{target.dtype} of shape {tuple(target.shape)}: pass one class per sample."
         )
     if bool(((target < 0) | (target >= classes)).any()):
         got = f"{int(target.min())} to {int(target.max())}"

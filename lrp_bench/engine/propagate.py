@@ -56,16 +56,15 @@ class LRP:
         module, _ = self._program(x)
         leaf = x.detach().requires_grad_()
         with torch.enable_grad():
-            logits = module(leaf)
-        check_logits(logits, x)
-        chosen, weights = choose(logits.detach(), target)
-        start = weights * logits.detach()
-        (relevance,) = torch.autograd.grad(logits, leaf, start)
+            output = module(leaf)
+        check_logits(output, x)
+        logits = output.detach().clone()  # a rule may use up the last layer's output
+        chosen, weights = choose(logits, target)
+        start = weights * logits
+        (relevance,) = torch.autograd.grad(output, leaf, start)
         check_relevance(relevance)
         trace = _Traced(module, x, start)
-        return Explanation(
-            x, logits.detach(), chosen, start.sum(1), relevance, _Lazy(trace, "layers"), _Lazy(trace, "ledger")
-        )
+        return Explanation(x, logits, chosen, start.sum(1), relevance, _Lazy(trace, "layers"), _Lazy(trace, "ledger"))
 
     def _program(self, x: Tensor) -> tuple[fx.GraphModule, list[Covered]]:
         state = self._state()
