@@ -18,6 +18,7 @@ from torch.export.graph_signature import InputKind
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.engine.analysis import remove_unused
+from lrp_bench.engine.decompositions import DECOMPOSITIONS
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ def capture(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
 
 def from_exported(exported: ExportedProgram) -> Program:
     """The flat graph of an exported program."""
-    flat = exported.run_decompositions({})
+    flat = exported.run_decompositions(dict(DECOMPOSITIONS))
     graph, copied, constants = fx.Graph(), {}, {}
     placeholders = {node.name: node for node in flat.graph.nodes if node.op == "placeholder"}
     for spec in flat.graph_signature.input_specs:

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from lrp_bench.contracts import LedgerEntry
 from lrp_bench.engine.affine import Affine
-from lrp_bench.engine.numerics import per_sample, quotient
+from lrp_bench.engine.layouts import PLAIN, Layouts
+from lrp_bench.engine.numerics import quotient
 from lrp_bench.engine.rules import Input, Rule, Term
 
 
@@ -58,12 +59,15 @@ def spread(layer: Affine, kept: Tensor, a: Tensor) -> Tensor:
     """Hand on what an output kept, equally to the inputs that reach it."""
     flat = layer.flat
     reached = flat.linear(torch.ones_like(a))
-    return flat.pull(torch.where(reached > 0, kept / reached.clamp(min=1), 0.0), a)
+    there = reached > 0  # fractions of one where a mean counts padding
+    return flat.pull(torch.where(there, kept / torch.where(there, reached, 1.0), 0.0), a)
 
 
-def account(rule: Rule, layer: Affine, a: Input, R: Tensor, received: Tensor) -> LedgerEntry:
+def account(rule: Rule, layer: Affine, a: Input, R: Tensor, received: Tensor, layouts: Layouts = PLAIN) -> LedgerEntry:
     """Where R went. A term whose z is zero had nobody to give to: that is the rule's doing, not the stabiliser's."""
-    bias = stabilizer = missing = R.new_zeros(R.shape[0])
+    per_sample = layouts.out.per_sample
+    total_arrived = per_sample(R)
+    bias = stabilizer = missing = torch.zeros_like(total_arrived)
     for term in rule.terms(a, layer, None) if rule.bias != "redistribute" else []:
         total = term.total(with_offset=rule.bias != "exclude")
         arrived = term.arriving(R)
@@ -74,4 +78,4 @@ def account(rule: Rule, layer: Affine, a: Input, R: Tensor, received: Tensor) ->
         missing = missing + per_sample(kept.masked_fill(~nobody, 0.0))
         if rule.bias == "absorb" and term.offset is not None:
             bias = bias + per_sample(s * term.offset)
-    return LedgerEntry(per_sample(R), per_sample(received), bias, stabilizer, missing)
+    return LedgerEntry(total_arrived, layouts.sources[0].per_sample(received), bias, stabilizer, missing)
