@@ -63,11 +63,20 @@ def _job(cfg: DictConfig) -> None:
         log.error(error)
         raise JobFailed("The job failed, for the reason said above.") from None
     except Exception as error:
-        (folder / "traceback.txt").write_text("".join(traceback.format_exception(error)))
-        log.error("%s: %s\nThe whole traceback: %s", type(error).__name__, error, folder / "traceback.txt")
+        log.error("%s: %s\nThe whole traceback: %s", type(error).__name__, error, _kept(error, folder))
         raise JobFailed(
             "The job failed, by what may be a fault of lrp_bench; please report it with the traceback."
         ) from None
+
+
+def _kept(error: Exception, folder: Path) -> str:
+    """The file that holds the traceback; the traceback itself where no file can be written."""
+    whole, path = "".join(traceback.format_exception(error)), folder / "traceback.txt"
+    try:
+        path.write_text(whole, encoding="utf-8")
+    except OSError:
+        return f"\n{whole}"
+    return str(path)
 
 
 def configure(*overrides: str) -> DictConfig:

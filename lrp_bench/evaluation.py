@@ -65,7 +65,7 @@ def evaluate(
         began = _clock(device)
         explanation = method.explain(batch.inputs, batch.label if explain_label else None)
         seconds += _clock(device) - began
-        compared = {name: r.explain(batch.inputs, explanation.target).relevance for name, r in references.items()}
+        compared = _compared(references, batch.inputs, explanation.target, unavailable)
         for metric in metrics.values():
             metric.update(explanation, model=model, baselines=compared)
         rows.append((batch.index, batch.label, explanation.logits.argmax(1), explanation.score))
@@ -101,6 +101,20 @@ def _available(
         except BenchError as error:
             unavailable[name] = str(error)
     return built
+
+
+def _compared(
+    references: dict[str, Explainer], inputs: Tensor, target: Tensor, unavailable: dict[str, str]
+) -> dict[str, Tensor]:
+    """Each baseline's relevance. One that cannot explain this batch is named with its reason, and not asked again."""
+    relevance = {}
+    for name in list(references):
+        try:
+            relevance[name] = references[name].explain(inputs, target).relevance
+        except BenchError as error:
+            unavailable[name] = str(error)
+            del references[name]
+    return relevance
 
 
 def made(explainer: Callable[..., Explainer], model: nn.Module, example: Tensor) -> Explainer:

@@ -11,8 +11,6 @@ from lrp_bench.data.base import TensorData
 from lrp_bench.evaluation import Evaluation
 from lrp_bench.report import artifacts, statistics
 
-UNAVAILABLE = "unavailable."  # tag prefix: why a baseline has no numbers
-
 
 def keep(run: Run, evaluation: Evaluation, data: TensorData, config: str, folder: Path) -> None:
     """Write the run's files into folder, and log them with all numbers.
@@ -31,8 +29,8 @@ def keep(run: Run, evaluation: Evaluation, data: TensorData, config: str, folder
     run.log_metrics(statistics.metrics({name: values.numpy() for name, values in evaluation.values.items()}))
     run.log_metrics({"explain_seconds": evaluation.seconds})
     for name, curve in evaluation.curves.items():
-        run.log_curve(name, curve.scores.mean(0).tolist(), [round(100 * f) for f in curve.fractions.tolist()])
-    run.set_tags({f"{UNAVAILABLE}{name}": reason for name, reason in evaluation.unavailable.items()})
+        run.log_curve(name, curve.scores.mean(0).tolist(), range(len(curve.fractions)))
+    run.set_tags({f"{artifacts.UNAVAILABLE}{name}": reason for name, reason in evaluation.unavailable.items()})
     run.set_tags({"samples": ",".join(map(str, evaluation.index.tolist()))})
     for path in paths:
         run.log_file(path)
@@ -56,7 +54,7 @@ def _scores(evaluation: Evaluation, folder: Path) -> list[Path]:
 
 def _config(config: str, folder: Path) -> Path:
     path = folder / "config.yaml"
-    path.write_text(config)
+    path.write_text(config, encoding="utf-8")
     return path
 
 
@@ -65,7 +63,7 @@ def _coverage(evaluation: Evaluation, folder: Path) -> list[Path]:
     if not evaluation.coverage:
         return []
     path = folder / "coverage.csv"
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, [f.name for f in fields(evaluation.coverage[0])])
         table.writeheader()
         table.writerows(asdict(row) for row in evaluation.coverage)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -17,14 +17,16 @@ from filelock import FileLock
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
-from lrp_bench.contracts import Batch, BenchError
+from lrp_bench.contracts import Batch, BenchError, Run
 from lrp_bench.data.base import TensorData
 from lrp_bench.evaluation import Evaluation, evaluate, on_device
 from lrp_bench.records import keep
 from lrp_bench.tracking.base import RunTracker
 from lrp_bench.training import Fitted, fit_or_load
+from lrp_bench.training.store import writing
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +35,7 @@ def run(cfg: DictConfig, *, folder: Path, parent: str | None = None) -> Evaluati
     """Train or load the model, explain the samples, score the explanations, and keep everything.
 
     cfg: a composed config (conf/config.yaml). folder: for this run's files. parent: the sweep's run. Within a sweep a
-    method is scored
-    once: None comes back where it was scored before. Raises BenchError for what the user must mend.
+    method is scored once: None comes back where it was scored before. Raises BenchError for what the user must mend.
     """
     study = Study(cfg, parent)
     evaluation = study.score(cfg.names.method, cfg.explainer, folder)
@@ -47,12 +48,13 @@ class Study:
 
     def __init__(self, cfg: DictConfig, parent: str | None) -> None:
         self.cfg, self.parent = cfg, parent
-        self.settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-        check_settings(self.settings)
+        self.tracker: RunTracker = build(cfg.tracker)
+        with self.failing(cfg.names.method):
+            self.settings = resolved(cfg)
+            check_settings(self.settings)
+            self.device = on_device(cfg.device)
         if cfg.threads:
             torch.set_num_threads(cfg.threads)
-        self.device = on_device(cfg.device)
-        self.tracker: RunTracker = build(cfg.tracker)
         self._fitted: Fitted | None = None
 
     @cached_property
@@ -84,22 +86,11 @@ class Study:
     def score(self, method: str, explainer: DictConfig, folder: Path) -> Evaluation | None:
         """Explain and score with one method, as one run of the tracker."""
         fingerprint = self.fingerprint(explainer)
-        with self.alone(fingerprint):
+        with self.alone(method, fingerprint):
             if self.parent and self.tracker.find(kind="explanation", fingerprint=fingerprint, parent=self.parent):
                 log.info("%s: scored before in this sweep", method)
                 return None
-            dataset, model = self.named("dataset", "model")
-            tags = {
-                "dataset": dataset,
-                "model": model,
-                "method": method,
-                "seed": str(self.cfg.seed),
-                "fingerprint": fingerprint,
-            }
-            name = f"{method} on {dataset}, {model}"
-            with self.tracker.run(
-                name, kind="explanation", parent=self.parent, params=self.settings, tags=tags
-            ) as record:
+            with self.record(method, params=self.settings, fingerprint=fingerprint) as record:
                 two = islice(self.data.explained_batches(2), 1)
                 fitted = self.fitted(lambda untrained: self.evaluate(explainer, untrained, two))
                 batches = self.data.explained_batches(self.cfg.batch_size)
@@ -126,7 +117,25 @@ class Study:
 
     def named(self, *groups: str) -> list[str]:
         """The names of the chosen options."""
-        return [self.settings["names"][group] for group in groups]
+        return [self.cfg.names[group] for group in groups]
+
+    def record(
+        self, method: str, *, params: Mapping[str, object] | None = None, **tags: str
+    ) -> AbstractContextManager[Run]:
+        """Open the tracker's run of a method."""
+        dataset, model = self.named("dataset", "model")
+        tags |= {"dataset": dataset, "model": model, "method": method, "seed": str(self.cfg.seed)}
+        name = f"{method} on {dataset}, {model}"
+        return self.tracker.run(name, kind="explanation", parent=self.parent, params=params, tags=tags)
+
+    @contextmanager
+    def failing(self, method: str) -> Iterator[None]:
+        """Give what fails before a method's run is open a failed run, so that the table names it."""
+        try:
+            yield
+        except Exception:
+            with self.record(method):
+                raise
 
     def fingerprint(self, explainer: DictConfig) -> str:
         """A sha256 of all that decides the scores."""
@@ -136,15 +145,20 @@ class Study:
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
     @contextmanager
-    def alone(self, fingerprint: str) -> Iterator[None]:
+    def alone(self, method: str, fingerprint: str) -> Iterator[None]:
         """Within a sweep, hold off other processes that would score the same."""
         if not self.parent:
             yield
             return
         locks = Path(self.cfg.paths.outputs) / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / f"{self.parent}-{fingerprint[:16]}.lock"):
+        lock = FileLock(locks / f"{self.parent}-{fingerprint[:16]}.lock")
+        with self.failing(method), writing(locks):
+            locks.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        try:
             yield
+        finally:
+            lock.release()
 
 
 def build(node: DictConfig) -> Any:
@@ -163,6 +177,15 @@ def build(node: DictConfig) -> Any:
         raise BenchError(
             f"Expected a usable {place}, got {type(cause or error).__name__}: {reason}: correct {place}."
         ) from error
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The config with every ${...} replaced. Raises BenchError where one leads nowhere."""
+    try:
+        return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None) or "the config"
+        raise BenchError(f"Expected a value for {key}, got: {str(error).splitlines()[0]}: correct {key}.") from error
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:

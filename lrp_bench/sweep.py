@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
@@ -16,13 +17,16 @@ PARENT = "LRP_BENCH_PARENT_RUN"  # how a job, in whatever process, knows its swe
 
 INTERRUPTED = 128 + signal.SIGTERM
 
+log = logging.getLogger(__name__)
+
 _open: list[Sweep] = []  # in the process that opened them
 
 
 class Sweep(Callback):
     """Hydra calls this around every sweep; a single run is a sweep of one.
 
-    It is pickled to the workers of a launcher; only the process that opened the parent closes it.
+    It is pickled to the workers of a launcher; only the process that opened the parent closes it. Hydra makes a warning
+    of an Exception in here: what must end the command with a status other than 0 is a SystemExit.
     """
 
     def __init__(self) -> None:
@@ -55,30 +59,40 @@ class Sweep(Callback):
 
     def _start(self, config: DictConfig, folder: Path) -> None:
         from lrp_bench.contracts import BenchError
+        from lrp_bench.tracking.preflight import check_folder
 
         if str(config.tracker._target_).startswith("lrp_bench.tracking.memory."):
             return  # what stays in a job's memory has no parent
-        try:
-            self.tracker = instantiate(config.tracker)
-        except Exception as error:
-            sys.exit(str(error.__cause__ if isinstance(error.__cause__, BenchError) else error))
         command = " ".join(config.hydra.overrides.task)
         self.folder = folder.resolve()
         params = {"command": f"python -m lrp_bench {command}", "folder": str(folder)}
-        self.parent = self.tracker.start(command or "defaults", kind="sweep", params=params).id
+        try:
+            self.tracker = instantiate(config.tracker)
+            check_folder(self.folder)
+            self.parent = self.tracker.start(command or "defaults", kind="sweep", params=params).id
+        except Exception as error:
+            sys.exit(str(error.__cause__ if isinstance(error.__cause__, BenchError) else error))
         _open.append(self)
 
     def close(self, cause: BaseException | None = None) -> None:
-        """Show the table, attach it, and mark the parent: KILLED after an interruption, FAILED if a job failed."""
+        """Show the table, attach it, and mark the parent: KILLED after an interruption, FAILED if a job failed.
+
+        Raises SystemExit where there is no table to show, or it cannot be kept.
+        """
         if self not in _open:
             return
         _open.remove(self)
-        if self.tracker.discard_if_empty(self.parent):
-            return
         interrupted = isinstance(cause, KeyboardInterrupt) or (
             isinstance(cause, SystemExit) and cause.code == INTERRUPTED
         )
-        self.tracker.end(self.parent, cause if interrupted else self._conclude())
+        try:
+            if not self.tracker.discard_if_empty(self.parent):
+                self.tracker.end(self.parent, cause if interrupted else self._conclude())
+        except BaseException as error:
+            self.tracker.end(self.parent, error)
+            if not isinstance(error, Exception):
+                raise
+            _exit(error)
 
     def _conclude(self) -> Exception | None:
         """Print and keep the table; what the parent failed of."""
@@ -88,16 +102,12 @@ class Sweep(Callback):
         from lrp_bench.report.summary import summarize
 
         console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-        try:
-            summary = summarize(self.tracker.uri, self.tracker.experiment, self.parent, self.folder)
-        except BenchError as error:
-            console.print(f"No table: {error}")
-            return error
+        summary = summarize(self.tracker.uri, self.tracker.experiment, self.parent, self.folder)
+        console.print(summary.render(console.width))
+        console.print(f"Tables: {self.folder}/table.md, .csv, .tex; runs: {self.tracker.uri}", soft_wrap=True)
         run = self.tracker.resume(self.parent)
         for file in summary.files:
             run.log_file(file)
-        console.print(summary.render(console.width))
-        console.print(f"Tables: {self.folder}/table.md, .csv, .tex; runs: {self.tracker.uri}", soft_wrap=True)
         return BenchError(f"{len(summary.failures)} runs failed") if summary.failures else None
 
 
@@ -106,7 +116,16 @@ def parent_of_this_job() -> str | None:
     return os.environ.get(PARENT) or None
 
 
+def _exit(error: Exception) -> NoReturn:
+    from lrp_bench.contracts import BenchError
+
+    if isinstance(error, BenchError):
+        sys.exit(f"The sweep's table is not shown or not kept. {error}")
+    log.error("This may be a fault of lrp_bench; please report it.", exc_info=error)
+    sys.exit(f"The sweep's table is not shown or not kept, by {type(error).__name__}: {error}")
+
+
 def close_open(cause: BaseException) -> None:
     """Close what is still open when the command line ends early."""
-    for sweep in _open:
-        sweep.close(cause)
+    while _open:
+        _open[0].close(cause)

@@ -24,6 +24,7 @@ from lrp_bench.data.cache import cached
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "test")
+LAYOUT = "train/<class>/<picture> and test/<class>/<picture>"
 MODES = {1: "L", 3: "RGB"}
 
 
@@ -46,6 +47,13 @@ class ImageFolder(TensorData):
     """
 
     def __init__(self, *, root: str | Path, cache: str | Path, **settings: Unpack[Settings]) -> None:
+        # First of all: the config counts the folders for `classes`, and would complain of that number.
+        if not any(path.is_dir() for path in (Path(root) / "train").glob("*")):
+            where = Path(root).absolute()
+            raise BenchError(
+                f"Expected {LAYOUT} in {where}, got no folder of a class in {where / 'train'}: put your pictures there"
+                " or set dataset.root"
+            )
         super().__init__(**settings)
         self.root, self.cache = Path(root), Path(cache)
 
@@ -71,7 +79,7 @@ def _complete(pictures: Iterable[Picture], where: Path) -> list[Picture]:
     ordered = sorted(picture for picture in pictures if picture.split in SPLITS)
     if {picture.split for picture in ordered} != set(SPLITS):
         raise BenchError(
-            f"Expected train/<class>/<picture> and test/<class>/<picture> in {where.absolute()}, got {len(ordered)}"
+            f"Expected {LAYOUT} in {where.absolute()}, got {len(ordered)}"
             f" pictures: put them there or set dataset.root (formats: {' '.join(IMG_EXTENSIONS)})"
         )
     return ordered

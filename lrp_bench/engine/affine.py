@@ -158,4 +158,5 @@ class Averaging(Affine):
     def pull(self, s: Tensor, x: Tensor) -> Tensor:  # noqa: D102
         with torch.enable_grad():
             probe = x.detach().requires_grad_()
-            return torch.autograd.grad(self.average(probe), probe, s * self.weight)[0].contiguous()
+            pulled = torch.autograd.grad(self.average(probe), probe, s * self.weight)[0]
+        return pulled.contiguous()  # a mean's is an expanded view.contiguous()

@@ -72,8 +72,8 @@ def carriers(node: fx.Node) -> list[fx.Node]:
     name = operator_name(node)
     if name in SHAPE_ONLY:
         return []
-    if name == "aten::div":
-        return [x for x in node.args[:1] if isinstance(x, fx.Node)]
+    if name == "aten::div" and isinstance(node.args[0], fx.Node) and node.args[0].op != "get_attr":
+        return [node.args[0]]
     return [x for x in operands(node) if not (name == "aten::mul" and _is_scale(x))]
 
 
@@ -89,7 +89,7 @@ def is_floating(value: object) -> bool:
     """Whether a value, or any of several, is a tensor of floating-point numbers."""
     if isinstance(value, tuple | list):
         return any(is_floating(v) for v in value)
-    return isinstance(value, torch.Tensor) and value.is_floating_point()
+    return isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex())
 
 
 def forward_count(

@@ -6,6 +6,7 @@ graph that comes out has the network's inputs as placeholders and its weights as
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,10 +54,13 @@ def capture(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
     """
     pair = tuple(torch.cat([x[:1], x[:1]]) for x in example)  # a batch of one would be taken for a fixed size
     with evaluating(model), torch.no_grad():
+        logging.disable(logging.CRITICAL)  # torch logs the trace of its own failure, which is told below
         try:
             exported = export(model, pair, dynamic_shapes=tuple({0: Dim.DYNAMIC} for _ in pair), strict=False)
         except Exception as error:
             raise BenchError(_cannot_capture(model, error)) from error
+        finally:
+            logging.disable(logging.NOTSET)
         return from_exported(exported)
 
 
@@ -111,5 +115,5 @@ def _cannot_capture(model: nn.Module, error: Exception) -> str:
     return (
         f"Expected a model that torch.export can capture, got {type(model).__name__}, which it cannot{where}: "
         f"{reason.strip()[:300]}. If forward branches on the values of tensors, use torch.where or torch.cond instead; "
-        "if the input has another shape than the model expects, mend the shape."
+        "if the input has another shape than the model expects, or forward fixes the batch size, mend that."
     )

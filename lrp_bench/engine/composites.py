@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from lrp_bench.contracts import BenchError
@@ -49,12 +49,21 @@ class Composite(ABC):
         """Raise BenchError where the composite speaks of something the model does not have."""
 
 
+def check_rule(rule: object) -> None:
+    """Raise BenchError unless it is one."""
+    if not isinstance(rule, Rule):
+        raise BenchError(f"Expected a Rule for each layer, got {rule!r}: see lrp_bench.engine.rules.")
+
+
 @dataclass(frozen=True)
 class Uniform(Composite):
     """One rule for every layer; pools and sums share in proportion."""
 
     uniform: Rule
     attention: Attention = ATTENTION
+
+    def __post_init__(self) -> None:
+        check_rule(self.uniform)
 
     @property
     def split(self) -> Rule:  # type: ignore[override]
@@ -83,6 +92,8 @@ class Layered(Composite):
     attention: Attention = ATTENTION
 
     def __post_init__(self) -> None:
+        for rule in (*self.kinds.values(), *self.names.values(), self.first, self.last, self.otherwise, self.split):
+            check_rule(PROPORTIONAL if rule is None else rule)
         unknown = sorted(set(self.kinds) - set(KINDS))
         if unknown:
             raise BenchError(
@@ -114,24 +125,29 @@ class Layered(Composite):
                 )
 
 
+def _layered(kinds: Mapping[str, Rule], bias: Bias) -> Layered:
+    """Rules by kind; what they do not speak of shares in proportion, with the same bias mode."""
+    return Layered(kinds, otherwise=Epsilon(bias=bias), split=Epsilon(bias=bias))
+
+
 def EpsilonPlus(epsilon: float = 1e-6, bias: Bias = "absorb") -> Layered:  # noqa: N802  a name of the field
     """z+ for convolutions, LRP-epsilon for linear layers."""
-    return Layered({"convolution": ZPlus(bias=bias), "linear": Epsilon(epsilon, bias=bias)})
+    return _layered({"convolution": ZPlus(bias=bias), "linear": Epsilon(epsilon, bias=bias)}, bias)
 
 
 def EpsilonPlusFlat(epsilon: float = 1e-6, bias: Bias = "absorb") -> Layered:  # noqa: N802
     """EpsilonPlus with the flat rule for the first layer."""
-    return Layered(EpsilonPlus(epsilon, bias).kinds, first=Flat(bias=bias))
+    return replace(EpsilonPlus(epsilon, bias), first=Flat(bias=bias))
 
 
 def EpsilonAlpha2Beta1(epsilon: float = 1e-6, bias: Bias = "absorb") -> Layered:  # noqa: N802
     """Alpha 2, beta 1 for convolutions, LRP-epsilon for linear layers."""
-    return Layered({"convolution": AlphaBeta(2.0, 1.0, bias=bias), "linear": Epsilon(epsilon, bias=bias)})
+    return _layered({"convolution": AlphaBeta(2.0, 1.0, bias=bias), "linear": Epsilon(epsilon, bias=bias)}, bias)
 
 
 def EpsilonAlpha2Beta1Flat(epsilon: float = 1e-6, bias: Bias = "absorb") -> Layered:  # noqa: N802
     """EpsilonAlpha2Beta1 with the flat rule for the first layer."""
-    return Layered(EpsilonAlpha2Beta1(epsilon, bias).kinds, first=Flat(bias=bias))
+    return replace(EpsilonAlpha2Beta1(epsilon, bias), first=Flat(bias=bias))
 
 
 def EpsilonGammaBox(  # noqa: N802
@@ -142,10 +158,8 @@ def EpsilonGammaBox(  # noqa: N802
     bias: Bias = "absorb",
 ) -> Layered:
     """z-B for the first layer, LRP-gamma for convolutions, LRP-epsilon for linear layers."""
-    return Layered(
-        {"convolution": Gamma(gamma, generalized=True, bias=bias), "linear": Epsilon(epsilon, bias=bias)},
-        first=ZBox(low, high, bias=bias),
-    )
+    kinds = {"convolution": Gamma(gamma, generalized=True, bias=bias), "linear": Epsilon(epsilon, bias=bias)}
+    return replace(_layered(kinds, bias), first=ZBox(low, high, bias=bias))
 
 
 def DeepTaylor(low: float | list[float] = -1.0, high: float | list[float] = 1.0) -> Layered:  # noqa: N802

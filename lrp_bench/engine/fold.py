@@ -69,8 +69,16 @@ def _fold_batch_norms(program: Program) -> None:
     for norm in list(program.graph.nodes):
         if operator_name(norm) == "aten::_native_batch_norm_legit_no_training":
             layer = norm.args[0]
-            if operator_name(layer) in MERGED_INTO and len(layer.users) == 1:
+            merges = operator_name(layer) in MERGED_INTO and (
+                operator_name(layer) != "aten::linear" or _of_features(norm)
+            )
+            if merges and len(layer.users) == 1:
                 _merge(program, layer, norm)
+
+
+def _of_features(norm: fx.Node) -> bool:
+    """A batch norm normalises the second dimension; that is a linear layer's output only if there are two."""
+    return bool(norm.meta["val"][0].dim() == 2)
 
 
 def _merge(program: Program, layer: fx.Node, norm: fx.Node) -> None:

@@ -178,8 +178,8 @@ OPERATORS: Mapping[str, Operator] = {
     **_named("relu relu6", Operator(Role.PASS, Sign.NONNEGATIVE)),
     **_named("sigmoid hardsigmoid softplus", Operator(Role.PASS, Sign.NONNEGATIVE, keeps_zero=False)),
     **_named(
-        "gelu silu tanh elu selu celu leaky_relu hardtanh hardswish mish softsign log_sigmoid hardshrink softshrink "
-        "tanhshrink threshold _prelu_kernel clamp",
+        "gelu silu tanh elu selu celu leaky_relu hardtanh hardswish mish softsign log_sigmoid "
+        "threshold prelu _prelu_kernel rrelu clamp",
         Operator(Role.PASS, Sign.UNKNOWN, keeps_zero=False),
     ),
     **_named(

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from lrp_bench.contracts import BenchError, Explanation
 from lrp_bench.engine.capture import capture
-from lrp_bench.engine.checks import check_input, check_logits, check_relevance, choose
+from lrp_bench.engine.checks import check_capture, check_input, check_logits, check_relevance, check_tensor, choose
 from lrp_bench.engine.composites import Composite, Uniform
 from lrp_bench.engine.rewrite import Covered, rewrite
 from lrp_bench.engine.rules import Rule
@@ -37,12 +37,14 @@ class LRP:
             raise BenchError(
                 f"Expected a Rule or a Composite, got {type(rule).__name__}: see lrp_bench.engine.rules and composites."
             )
+        if not isinstance(model, nn.Module):
+            raise BenchError(f"Expected a model, a torch.nn.Module, got {type(model).__name__}: wrap it in one.")
         self.model = model
         self.composite = Uniform(rule) if isinstance(rule, Rule) else rule
         self._captured: dict[object, tuple[fx.GraphModule, list[Covered]]] = {}
         self.weights_seen = self.weights_now()
         with torch.inference_mode(False):
-            example = example.detach().clone()
+            example = check_tensor(example)
             check_input(example)
             self.coverage = self._program(example)[1]
 
@@ -55,7 +57,7 @@ class LRP:
         BenchError for bad input and for relevance that is not finite.
         """
         with torch.inference_mode(False):
-            return self._explain(x.detach().clone(), target)
+            return self._explain(check_tensor(x), target)
 
     def _explain(self, x: Tensor, target: Tensor | int | None) -> Explanation:
         check_input(x)
@@ -77,7 +79,9 @@ class LRP:
             self.weights_seen = now
         key = (x.shape[1:], x.dtype, x.device)
         if key not in self._captured:
-            self._captured[key] = rewrite(capture(self.model, (x,)), self.composite)
+            captured = rewrite(capture(self.model, (x,)), self.composite)
+            check_capture(self.model, captured[0], x[:2])
+            self._captured[key] = captured
         return self._captured[key]
 
     def weights_now(self) -> list[tuple[int, int]]:

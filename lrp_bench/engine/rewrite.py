@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,7 @@ from lrp_bench.engine.steps import AffineStep, PassStep, SumStep, Tap
 
 GETITEM = Operator(Role.OWN_GRADIENT, Sign.INHERITED)
 WEIGHTED = ("linear", "convolution")
+FIRST_OPERAND = ("norm", "pool", "convolution")  # the others' activation may be any operand
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,26 @@ class _Rewriter:
     def entry(self, node: fx.Node) -> Operator:
         name = operator_name(node)
         entry = GETITEM if is_getitem(node) else OPERATORS.get(name)
-        if entry is None or (entry.role is Role.AFFINE and len(self.sources(node)) != 1):
-            where = (module_names(node) or ["the model itself"])[-1]
-            raise BenchError(
-                f"Expected operators that have a relevance rule, got {name}{' of several activations' if entry else ''}"
-                f" in {where}: replace it, or add a row to lrp_bench/engine/operators.py. Known operators: "
-                f"{', '.join(sorted(OPERATORS))}."
-            )
+        if entry is None:
+            raise self.refusal(node)
+        if entry.role in (Role.AFFINE, Role.PASS) and len(self.sources(node)) != 1:
+            raise self.refusal(node, " of several activations")
+        if (entry.kind in FIRST_OPERAND or name in ("aten::linear", "aten::div")) and self.sources(node)[
+            0
+        ] is not node.args[0]:
+            raise self.refusal(node, " whose other operand is an activation")
+        if name in ("aten::mean", "aten::sum") and over_batch(node):
+            raise self.refusal(node, " over the batch")
+        if node.kwargs.get("rounding_mode") is not None:
+            raise self.refusal(node, " with rounding")
         return entry
+
+    def refusal(self, node: fx.Node, detail: str = "") -> BenchError:
+        where = (module_names(node) or ["the model itself"])[-1]
+        return BenchError(
+            f"Expected operators that have a relevance rule, got {operator_name(node)}{detail} in {where}: replace it, "
+            f"or add a row to lrp_bench/engine/operators.py. Known operators: {', '.join(sorted(OPERATORS))}."
+        )
 
     def sources(self, node: fx.Node) -> list[fx.Node]:
         """The operands that relevance goes to, once per use."""
@@ -100,12 +114,15 @@ class _Rewriter:
         before = forward_count(self.graph.nodes, weighted, lambda n: n.all_input_nodes)
         behind = forward_count(reversed(self.graph.nodes), weighted, lambda n: n.users)
         taken: set[str] = set()
+        modules = {name for node in self.graph.nodes for name in module_names(node)}
         sites = {}
         for node, entry in self.entries.items():
             inner = (module_names(node) or [""])[-1]
             beside = entry.role in (Role.PRODUCT, Role.SOFTMAX) and not self.has_rule(node, entry)
             shared = not inner or inner in taken or entry.role is Role.SPLIT or beside
             name = f"{inner}.{node.name}".lstrip(".") if shared else inner
+            while shared and name in modules | taken:
+                name += "'"
             if self.has_rule(node, entry):
                 taken.add(name)
             sites[node] = Site(name, entry.kind, before[node] == 0, behind[node] == 0)
@@ -114,7 +131,7 @@ class _Rewriter:
     def find_nonnegative(self) -> set[fx.Node]:
         found: set[fx.Node] = set()
         for node, entry in self.entries.items():
-            sources = [s for s in node.all_input_nodes if isinstance(s.meta.get("val"), Tensor)]
+            sources = [s for s in node.all_input_nodes if s.op == "get_attr" or isinstance(s.meta.get("val"), Tensor)]
             inherits = entry.sign is Sign.INHERITED and all(self.at_least_zero(s, found) for s in sources)
             if entry.sign is Sign.NONNEGATIVE or (
                 inherits and not fills_below_zero(node) and self.adds_no_constant(node)
@@ -160,7 +177,11 @@ class _Rewriter:
         nonnegative = source in self.nonnegative
         others = [s for s in dict.fromkeys(operands(node)) if s is not source and self.program.constant(s) is None]
         if not others and not entry.late:
-            step = AffineStep(name, entry.layer(node, self.value), rule, place, nonnegative=nonnegative)  # type: ignore[misc]
+            try:
+                layer = entry.layer(node, self.value)  # type: ignore[misc]
+            except NotImplementedError as error:
+                raise self.refusal(node, f" ({error})") from error
+            step = AffineStep(name, layer, rule, place, nonnegative=nonnegative)
         else:
             build = late(entry.layer, Call.of(node), source, others, self.value, sees_input=entry.late)  # type: ignore[arg-type]
             step = LateStep(name, build, rule, place, nonnegative=nonnegative)
@@ -243,18 +264,22 @@ class _Rewriter:
         step = self.step(node)
         if isinstance(step, AffineStep):
             return step.rule.vanishes and step.rule.bias != "redistribute"
+        if isinstance(step, SumStep):
+            return step.rule.bias != "redistribute"
         entry = self.entries.get(node)
         return entry is None or entry.keeps_zero
 
     def tap_modules(self) -> None:
         """Record, on a traced pass, the relevance on each edge that enters a module of the user's."""
         taps: dict[tuple[fx.Node, str], fx.Node] = {}
+        entered: Counter[str] = Counter()
         for node in [n for n in self.graph.nodes if n in self.active and n.op != "placeholder"]:
             for source in [s for s in node.all_input_nodes if s in self.active]:
                 inside, edge = module_names(source), source
                 for name in [n for n in module_names(node) if n not in inside]:
                     if (edge, name) not in taps:
-                        taps[edge, name] = self.tap(name, edge, node)
+                        number, entered[name] = entered[name], entered[name] + 1
+                        taps[edge, name] = self.tap(f"{name}[{number}]" if number else name, edge, node)
                     edge = taps[edge, name]
                 if edge is not source:
                     node.replace_input_with(source, edge)
@@ -268,6 +293,14 @@ class _Rewriter:
     def tap(self, name: str, source: fx.Node, before: fx.Node) -> fx.Node:
         with self.graph.inserting_before(before):
             return self.graph.call_module(self.add(Tap(name)), (source,), {"trace": self.trace})
+
+
+def over_batch(node: fx.Node) -> bool:
+    """Whether a mean or sum mixes samples, so that none has an explanation of its own."""
+    given = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    dims = [given] if isinstance(given, int) else given
+    rank = node.args[0].meta["val"].dim()  # type: ignore[union-attr]
+    return not dims or 0 in [d % rank for d in dims]  # type: ignore[union-attr]
 
 
 def fills_below_zero(node: fx.Node) -> bool:

@@ -40,6 +40,7 @@ class Input:
     value: Tensor
     nonnegative: bool = False
     rectified: bool = False
+    z_minus: Tensor | None = None  # what Rule.negative_part gave in the forward pass
 
     @property
     def positive(self) -> Tensor:
@@ -113,6 +114,10 @@ class Rule(ABC):
     def _sign(self, a: Input, z: Tensor | None) -> int:
         """That of the layer's own output with its bias: behind a ReLU it is not negative."""
         return int(a.rectified and z is not None and self.bias != "exclude")
+
+    def negative_part(self, a: Input, layer: Affine) -> Tensor | None:
+        """What the forward pass is to compute apart from the positive part, and to keep; None: only their sum."""
+        return None
 
     def __post_init__(self) -> None:
         self._check("epsilon", "a finite number >= 0", lambda v: _number(v) and v >= 0)
@@ -221,20 +226,22 @@ class AlphaBeta(Rule):
 
     @property
     def uses_output(self) -> bool:  # type: ignore[override]
-        """z- = z - z+ spares a computation."""
+        """z+ = z - z- spares a computation."""
         return self.beta > 0
+
+    def negative_part(self, a: Input, layer: Affine) -> Tensor | None:
+        """z- where z+ = z - z- loses no digits: behind a ReLU z is not negative (the other way round it would)."""
+        return layer.negative(a.value) if self.beta > 0 and a.nonnegative and a.rectified else None
 
     def terms(self, a: Input, layer: Affine, z: Tensor | None) -> list[Term]:  # noqa: D102
         plus, minus = layer.positive, layer.negative
         positive = Term([(a.positive, plus), (a.negative, minus)], factor=self.alpha, sign=1)
         if self.beta == 0:
             return [positive]
-        z_plus = positive.total(with_offset=True)
-        z_minus = None if z is None else z.sub_(z_plus).clamp_(max=0)
-        return [
-            replace(positive, z=z_plus),
-            Term([(a.positive, minus), (a.negative, plus)], factor=-self.beta, z=z_minus, sign=-1),
-        ]
+        negative = Term([(a.positive, minus), (a.negative, plus)], factor=-self.beta, sign=-1)
+        if z is None or a.z_minus is None:
+            return [positive, negative]
+        return [replace(positive, z=z.sub_(a.z_minus)), replace(negative, z=a.z_minus)]
 
 
 @dataclass(frozen=True)
@@ -266,8 +273,12 @@ class ZBox(Rule):
         super().__post_init__()
         for name in ("low", "high"):
             value = getattr(self, name)
-            object.__setattr__(self, name, value if isinstance(value, int | float | str) else tuple(value))
-            self._check(name, "a finite number, or one per channel", lambda v: all(map(_number, _listed(v))))
+            object.__setattr__(
+                self, name, tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+            )
+            self._check(
+                name, "a finite number, or one per channel", lambda v: v != () and all(map(_number, _listed(v)))
+            )
         lengths = {len(_listed(self.low)), len(_listed(self.high))} - {1}
         self._check("low", "as long as high", lambda _: len(lengths) <= 1)
         pairs = zip(
@@ -305,7 +316,7 @@ class Flat(Rule):
 
 
 def _listed(value: float | Sequence[float]) -> list[float]:
-    return [value] if isinstance(value, int | float | str) else list(value)
+    return list(value) if isinstance(value, Sequence) else [value]
 
 
 def _bound(value: float | Sequence[float], a: Tensor) -> Tensor:

@@ -68,8 +68,12 @@ def account(rule: Rule, layer: Affine, a: Input, R: Tensor, received: Tensor, la
     per_sample = layouts.out.per_sample
     total_arrived = per_sample(R)
     bias = stabilizer = missing = torch.zeros_like(total_arrived)
-    for term in rule.terms(a, layer, None) if rule.bias != "redistribute" else []:
+    unreached = layer.flat.linear(torch.ones_like(a.value)) <= 0 if rule.bias == "redistribute" else None
+    for term in rule.terms(a, layer, None):
         total = term.total(with_offset=rule.bias != "exclude")
+        if unreached is not None:  # only what no input is there to take is not handed on
+            missing = missing + per_sample(_kept(rule, term, total, R).masked_fill(~unreached, 0.0))
+            continue
         arrived = term.arriving(R)
         s = term.factor * divide(rule, term, total.clone(), R)
         kept = arrived - s * total

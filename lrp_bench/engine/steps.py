@@ -66,20 +66,22 @@ class AffineStep(nn.Module):
 class _Share(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, step: AffineStep, trace: Trace | None) -> Tensor:
-        z = step.layer(x)
+        z_minus = step.rule.negative_part(Input(x, step.nonnegative, step.rectified), step.layer)
+        z = step.layer(x) if z_minus is None else step.layer.positive(x).add_(z_minus)
         if step.rectified:
             z.relu_()
         ctx.step, ctx.trace = step, trace
-        ctx.save_for_backward(x, z if step.rule.uses_output else None)
+        ctx.save_for_backward(x, z if step.rule.uses_output else None, z_minus)
         return z
 
     @staticmethod
     def backward(ctx: Any, R: Tensor) -> tuple[Tensor, None, None]:
         step: AffineStep = ctx.step
-        x, z = ctx.saved_tensors
-        a = Input(x, step.nonnegative, step.rectified)
+        x, z, z_minus = ctx.saved_tensors
+        a = Input(x, step.nonnegative, step.rectified, z_minus)
         received = share(step.rule, step.layer, a, z, R)
         if ctx.trace is not None:
+            a = Input(x, step.nonnegative, step.rectified)  # the ledger computes its own sums
             ctx.trace.ledger[step.name] = account(step.rule, step.layer, a, R, received, step.layouts)
         return received, None, None
 

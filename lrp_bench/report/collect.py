@@ -19,7 +19,6 @@ from lrp_bench.report.results import IDENTITY, Explained, Failure, Results, asse
 from lrp_bench.tracking.mlflow import Store, open_store
 
 PARENT = "mlflow.parentRunId"
-UNAVAILABLE = "unavailable."
 
 
 def collect(uri: str, experiment: str, parent: str | None = None) -> Results:
@@ -93,12 +92,13 @@ def _latest_of_each(runs: Sequence[Run]) -> list[Run]:
 
 def _explained(run: Run, found: artifacts.Artifacts) -> Explained:
     tags: Mapping[str, str] = run.data.tags
+    prefix = artifacts.UNAVAILABLE
     return Explained(
         run=run.info.run_id,
         name=run.info.run_name,
         **{key: _tag(run, key) for key in IDENTITY},
         settings=run.data.params,
-        unavailable={key.removeprefix(UNAVAILABLE): tags[key] for key in tags if key.startswith(UNAVAILABLE)},
+        unavailable={key.removeprefix(prefix): tags[key] for key in tags if key.startswith(prefix)},
         artifacts=found,
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
@@ -38,8 +38,7 @@ def interval(values: ArrayLike) -> Interval:
     >>> interval([1.0, 2.0, 3.0, float("nan")])
     Interval(mean=2.0, half=2.484137..., n=3)
     """
-    defined = np.asarray(values, dtype=np.float64).ravel()
-    defined = defined[~np.isnan(defined)]
+    defined = _defined(values)
     n = defined.size
     if n == 0 or not np.isfinite(defined).all():
         return Interval(float(defined.sum() / n) if n else float("nan"), float("nan"), n)
@@ -49,10 +48,31 @@ def interval(values: ArrayLike) -> Interval:
     return Interval(float(defined.mean()), float(t * defined.std(ddof=1) / np.sqrt(n)), n)
 
 
+def quartiles(values: ArrayLike) -> tuple[float, float, float]:
+    """First quartile, median and third quartile of the values that are defined, between two values by line.
+
+    >>> quartiles([1.0, 2.0, 3.0, 5.0, float("nan")])
+    (1.75, 2.5, 3.5)
+    """
+    defined = _defined(values)
+    if not defined.size:
+        return float("nan"), float("nan"), float("nan")
+    with np.errstate(invalid="ignore"):  # between two infinities
+        q1, median, q3 = np.quantile(defined, (0.25, 0.5, 0.75)).tolist()
+    return q1, median, q3
+
+
 def metrics(values: Mapping[str, ArrayLike]) -> dict[str, float]:
-    """What a run logs for its measures: `<measure>` is the mean, beside it `/n`, `/low` and `/high`."""
-    logged: dict[str, float] = {}
-    for name, each in values.items():
-        found = interval(each)
-        logged |= {name: found.mean, f"{name}/n": found.n, f"{name}/low": found.low, f"{name}/high": found.high}
-    return logged
+    """What a run logs for its measures: `<measure>` is the mean, and what `/n`, `/low` ... beside it say."""
+    return {name + end: value for name, each in values.items() for end, value in _described(each).items()}
+
+
+def _described(values: ArrayLike) -> dict[str, float]:
+    found, (q1, median, q3) = interval(values), quartiles(values)
+    ends = {"/n": found.n, "/low": found.low, "/high": found.high, "/q1": q1, "/median": median, "/q3": q3}
+    return {"": found.mean, **ends}
+
+
+def _defined(values: ArrayLike) -> NDArray[np.float64]:
+    flat = np.asarray(values, dtype=np.float64).ravel()
+    return flat[~np.isnan(flat)]

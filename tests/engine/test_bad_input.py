@@ -44,12 +44,12 @@ PARAMETERS: dict[str, tuple[Callable[[], object], str]] = {
     "box of a composite": (lambda: EpsilonGammaBox(1.0, -1.0), r"below high = -1.0, got 1.0"),
     "unknown layer kind": (
         lambda: Layered({"conv2d": ZPlus()}),
-        r"linear, convolution, norm, pool, scale, got conv2d",
+        r"linear, convolution, .*, got conv2d",
     ),
-    "a layer's rule a word": (lambda: Layered({"linear": "epsilon"}), r"Expected .*rule.* got .*epsilon|str"),
-    "the first layer's rule a word": (lambda: Layered(first="flat"), r"Expected .*rule.* got .*flat|str"),
-    "one rule a word": (lambda: Uniform("epsilon"), r"Expected .*[Rr]ule.* got .*epsilon|str"),
-    "a composite in a composite": (lambda: Uniform(EpsilonPlus()), r"Expected .*[Rr]ule.* got .*Layered"),
+    "a layer's rule a word": (lambda: Layered({"linear": "epsilon"}), r".*[Rr]ule.* got .*epsilon|str"),
+    "the first layer's rule a word": (lambda: Layered(first="flat"), r".*[Rr]ule.* got .*flat|str"),
+    "one rule a word": (lambda: Uniform("epsilon"), r".*[Rr]ule.* got .*epsilon|str"),
+    "a composite in a composite": (lambda: Uniform(EpsilonPlus()), r".*[Rr]ule.* got .*Layered"),
 }
 
 

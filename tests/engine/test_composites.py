@@ -15,6 +15,8 @@ from torch.testing import assert_close
 from lrp_bench.contracts import BenchError
 from lrp_bench.engine import LRP, composites
 from lrp_bench.engine.composites import (
+    CPLRP,
+    AttnLRP,
     Composite,
     DeepTaylor,
     EpsilonAlpha2Beta1,
@@ -44,6 +46,8 @@ def network() -> tuple[nn.Sequential, Tensor]:
 
 EPSILON, Z, AB, G = Epsilon(), ZPlus(), AlphaBeta(2.0, 1.0), Gamma(0.25, generalized=True)
 
+LARGE, SIGNED = Epsilon(0.2), Gamma(0.5, 0.2, generalized=True)
+
 # composite: rules of 0 conv, 2 pool, 3 norm, 5 conv, 8 linear, 10 linear
 ASSIGNMENTS: dict[str, tuple[Composite, Sequence[Rule]]] = {
     "EpsilonPlus": (EpsilonPlus(), (Z, EPSILON, EPSILON, Z, EPSILON, EPSILON)),
@@ -52,6 +56,8 @@ ASSIGNMENTS: dict[str, tuple[Composite, Sequence[Rule]]] = {
     "EpsilonAlpha2Beta1Flat": (EpsilonAlpha2Beta1Flat(), (Flat(), EPSILON, EPSILON, AB, EPSILON, EPSILON)),
     "EpsilonGammaBox": (EpsilonGammaBox(-3.0, 2.0), (ZBox(-3.0, 2.0), EPSILON, EPSILON, G, EPSILON, EPSILON)),
     "DeepTaylor": (DeepTaylor(-3.0, 2.0), (ZBox(-3.0, 2.0), EPSILON, EPSILON, Z, Z, Z)),
+    "AttnLRP": (AttnLRP(0.2, gamma=0.5), (SIGNED, LARGE, LARGE, SIGNED, SIGNED, SIGNED)),
+    "CPLRP": (CPLRP(0.2), [LARGE] * 6),
     "Uniform": (Uniform(AlphaBeta(1.5, 0.5)), (AlphaBeta(1.5, 0.5), EPSILON, *[AlphaBeta(1.5, 0.5)] * 4)),
     "Layered": (
         Layered(
@@ -87,13 +93,13 @@ def test_every_composite_has_a_row() -> None:
     """A composite that joins the module without an assignment above fails here."""
     public = {name: value for name, value in vars(composites).items() if not name.startswith("_") and callable(value)}
     own = {name: value for name, value in public.items() if value.__module__ == composites.__name__}
-    made = {name for name, f in own.items() if inspect.isfunction(f)}
+    made = {name for name, f in own.items() if inspect.isfunction(f) and f.__annotations__.get("return") == "Layered"}
     classes = {name for name, c in own.items() if inspect.isclass(c) and issubclass(c, Composite)} - {"Composite"}
     assert made | classes == set(ASSIGNMENTS)
 
 
 WITH_BIAS: list[Callable[..., Composite]] = [
-    *(EpsilonPlus, EpsilonPlusFlat, EpsilonAlpha2Beta1, EpsilonAlpha2Beta1Flat, EpsilonGammaBox),
+    *(EpsilonPlus, EpsilonPlusFlat, EpsilonAlpha2Beta1, EpsilonAlpha2Beta1Flat, EpsilonGammaBox, AttnLRP, CPLRP),
 ]
 
 

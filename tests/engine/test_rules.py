@@ -43,7 +43,6 @@ OPERATORS: dict[str, tuple[Factory, tuple[int, ...]]] = {
     "linear": (nn.Linear, (5,)),
     "linear without bias": (lambda i, o: nn.Linear(i, o, bias=False), (5,)),
     "linear on tokens": (nn.Linear, (3, 2)),
-    "conv1d": (lambda i, o: nn.Conv1d(i, o, 3), (2, 8)),
     "conv1d all": (lambda i, o: nn.Conv1d(i, o, 3, stride=2, padding=2, dilation=2, groups=2), (2, 9)),
     "conv2d": (lambda i, o: nn.Conv2d(i, o, 2), (2, 4, 4)),
     "conv2d without bias": (lambda i, o: nn.Conv2d(i, o, 2, bias=False), (2, 4, 4)),
@@ -52,9 +51,7 @@ OPERATORS: dict[str, tuple[Factory, tuple[int, ...]]] = {
     "conv2d groups": (lambda i, o: nn.Conv2d(i, o, 2, groups=2), (2, 4, 4)),
     "conv2d oblong": (lambda i, o: nn.Conv2d(i, o, (1, 3), stride=(2, 1), padding=(1, 0), dilation=(1, 2)), (2, 3, 9)),
     "conv2d same": (lambda i, o: nn.Conv2d(i, o, 3, padding="same"), (2, 3, 3)),
-    "conv3d": (lambda i, o: nn.Conv3d(i, o, 2), (2, 3, 3, 3)),
     "conv3d all": (lambda i, o: nn.Conv3d(i, o, 2, stride=2, padding=1, dilation=(1, 2, 1), groups=2), (2, 3, 3, 3)),
-    "conv_transpose1d": (lambda i, o: nn.ConvTranspose1d(i, o, 2), (2, 4)),
     "conv_transpose1d all": (
         lambda i, o: nn.ConvTranspose1d(i, o, 3, stride=2, padding=1, output_padding=1, dilation=2, groups=2),
         (2, 3),

@@ -18,7 +18,8 @@ class Agreement(Evaluator):
 
     More alike is not more right. Values: agreement/<baseline>/spearman, agreement/<baseline>/cosine and
     agreement/<baseline>/top_k (the share of the k largest in |relevance| that both have), NaN where a map is constant;
-    and agreement/zeros, the share of pixels without relevance, which inflates all of these.
+    and agreement/zeros, the share of pixels without relevance, which inflates all of these. Without baselines there are
+    no values.
 
     Args:
         top_share: k as a share of the pixels, to the nearest whole number, at least 1.
@@ -36,8 +37,13 @@ class Agreement(Evaluator):
         self.measures = _measures(self.baselines)
 
     def update(self, explanation: Explanation, *, model: Model, baselines: Mapping[str, Tensor]) -> None:
-        """Add one batch; baselines: name -> relevance in the inputs' shape, the same names each time."""
+        """Add one batch; baselines: name -> relevance in the inputs' shape.
+
+        A baseline that is missing from a later batch is left out, with its values from earlier ones.
+        """
         self._name(baselines)
+        if not self.baselines:
+            return
         ours = _pixels(explanation.relevance, explanation.inputs, "relevance")
         theirs = [_pixels(baselines[name], explanation.inputs, f"relevance of {name}") for name in self.baselines]
         k = max(1, round(self.top_share * ours.shape[1]))
@@ -50,6 +56,8 @@ class Agreement(Evaluator):
 
     def compute(self) -> Scores:
         """The values of all samples seen since the last reset."""
+        if not self.baselines:
+            return Scores({}, {})
         columns = {kind: self.kept(kind).unbind(1) for kind in self.kinds}
         values = {
             f"agreement/{name}/{kind}": columns[kind][i] for i, name in enumerate(self.baselines) for kind in self.kinds
@@ -57,17 +65,19 @@ class Agreement(Evaluator):
         return Scores({**values, "agreement/zeros": self.kept("zeros")}, self.measures)
 
     def _name(self, baselines: Mapping[str, Tensor]) -> None:
-        if not baselines:
+        first = self.update_count == 1
+        if not first and not set(baselines) <= set(self.baselines):
             raise BenchError(
-                "Expected at least one baseline to agree with, got none: choose baselines, or drop agreement"
+                f"Expected no baselines but {self.baselines}, of the first batch, got {list(baselines)}: pass the same"
             )
-        if self.zeros and set(baselines) != set(self.baselines):
-            raise BenchError(
-                f"Expected the baselines {self.baselines} in every batch, got {list(baselines)}: pass all of them"
-            )
-        if not self.zeros:
-            self.baselines = list(baselines)
-            self.measures = _measures(self.baselines)
+        names = list(baselines) if first else [name for name in self.baselines if name in baselines]
+        if not first:
+            self._leave_only([self.baselines.index(name) for name in names])
+        self.baselines, self.measures = names, _measures(names)
+
+    def _leave_only(self, columns: list[int]) -> None:
+        for kind in self.kinds:
+            setattr(self, kind, [batch[:, columns] for batch in getattr(self, kind)])
 
 
 def _pixels(relevance: Tensor, inputs: Tensor, name: str) -> Tensor:
