@@ -28,7 +28,7 @@ def parametrize(group: str) -> pytest.MarkDecorator:
 def test_every_group_of_the_design_has_options() -> None:
     for (
         group
-    ) in "dataset model rule explainer baselines metric trainer tracker paths experiment hydra/launcher".split():
+    ) in ["dataset", "model", "rule", "explainer", "baselines", "metric", "trainer", "tracker", "paths", "experiment", "hydra/launcher"]:
         assert options(group), group
 
 

@@ -38,7 +38,7 @@ def choose(logits: Tensor, target: Tensor | int | None) -> tuple[Tensor, Tensor]
         target = logits.argmax(1)
     elif isinstance(target, int):
         target = torch.full((batch,), target, device=logits.device)
-    target = target.to(logits.device)
+    target = target.detach().to(logits.device)
     if target.shape == logits.shape and target.is_floating_point():
         return target, target.to(logits.dtype)
     if target.shape != (batch,) or target.is_floating_point():

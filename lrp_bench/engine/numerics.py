@@ -26,11 +26,11 @@ def quotient(R: Tensor, z: Tensor, epsilon: float, *, relative: bool = False, si
     z is used up: without a sign to look for, no memory but its own is touched. sign: +1 where z is known to be never
     negative, -1 where it is never positive.
     """
-    if epsilon == 0.0:
-        zero = z == 0
-        return torch.where(zero, 0.0, R / torch.where(zero, 1.0, z))
-    known = sign and not relative
-    denominator = z.add_(sign * epsilon) if known else stabilize(z, epsilon, relative=relative)
+    if epsilon == 0.0 or relative:  # which is 0 too where all of a sample's z are
+        denominator = stabilize(z, epsilon, relative=True) if relative else z
+        zero = denominator == 0
+        return torch.where(zero, 0.0, R / torch.where(zero, 1.0, denominator))
+    denominator = z.add_(sign * epsilon) if sign else stabilize(z, epsilon)
     return torch.div(R, denominator, out=denominator)
 
 

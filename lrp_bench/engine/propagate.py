@@ -28,8 +28,8 @@ class LRP:
     model: any module that torch.export can capture, (batch, ...) -> (batch, classes); it is explained in eval mode
     and left as it was.
     rule: a Rule for every layer, or a Composite. example: one batch of inputs; other batch sizes, and other shapes
-    the model takes, may be explained later. Weights that change after capture are noticed and captured anew. Raises
-    BenchError for what cannot be explained.
+    the model takes, may be explained later. Weights that change after capture are noticed (unless through .data) and
+    captured anew. Raises BenchError for what cannot be explained.
     """
 
     def __init__(self, model: nn.Module, rule: Rule | Composite, *, example: Tensor) -> None:
@@ -40,9 +40,11 @@ class LRP:
         self.model = model
         self.composite = Uniform(rule) if isinstance(rule, Rule) else rule
         self._captured: dict[object, tuple[fx.GraphModule, list[Covered]]] = {}
-        self._weights = self._state()
-        check_input(example)
-        self.coverage = self._program(example)[1]
+        self.weights_seen = self.weights_now()
+        with torch.inference_mode(False):
+            example = example.detach().clone()
+            check_input(example)
+            self.coverage = self._program(example)[1]
 
     def __call__(self, x: Tensor, target: Tensor | int | None = None) -> Explanation:
         """Explain a batch.
@@ -52,48 +54,65 @@ class LRP:
         relevance starts from there. `layers` and `ledger` are computed by a second pass when first asked for. Raises
         BenchError for bad input and for relevance that is not finite.
         """
+        with torch.inference_mode(False):
+            return self._explain(x.detach().clone(), target)
+
+    def _explain(self, x: Tensor, target: Tensor | int | None) -> Explanation:
         check_input(x)
         module, _ = self._program(x)
-        leaf = x.detach().requires_grad_()
-        with torch.enable_grad():
-            output = module(leaf)
+        output, leaf = _forward(module, x)
         check_logits(output, x)
         logits = output.detach().clone()  # a rule may use up the last layer's output
         chosen, weights = choose(logits, target)
         start = weights * logits
         (relevance,) = torch.autograd.grad(output, leaf, start)
         check_relevance(relevance)
-        trace = _Traced(module, x, start)
-        return Explanation(x, logits, chosen, start.sum(1), relevance, _Lazy(trace, "layers"), _Lazy(trace, "ledger"))
+        traced = _Traced(self, module, x, start)
+        return Explanation(x, logits, chosen, start.sum(1), relevance, _Lazy(traced, "layers"), _Lazy(traced, "ledger"))
 
     def _program(self, x: Tensor) -> tuple[fx.GraphModule, list[Covered]]:
-        state = self._state()
-        if state != self._weights:
+        now = self.weights_now()
+        if now != self.weights_seen:
             self._captured.clear()
-            self._weights = state
+            self.weights_seen = now
         key = (x.shape[1:], x.dtype, x.device)
         if key not in self._captured:
             self._captured[key] = rewrite(capture(self.model, (x,)), self.composite)
         return self._captured[key]
 
-    def _state(self) -> list[tuple[int, int]]:
+    def weights_now(self) -> list[tuple[int, int]]:
+        """Where each weight lies and how often it was changed in place; changes through .data do not show."""
         tensors = [*self.model.parameters(), *self.model.buffers()]
         return [(t.data_ptr(), t._version) for t in tensors]
+
+
+def _forward(module: fx.GraphModule, x: Tensor, trace: Trace | None = None) -> tuple[Tensor, Tensor]:
+    """The logits, and the leaf that the relevance arrives at."""
+    leaf = x.detach().requires_grad_()
+    with torch.enable_grad():
+        return module(leaf, trace), leaf
 
 
 class _Traced:
     """The pass that records, made when first needed."""
 
-    def __init__(self, module: fx.GraphModule, x: Tensor, start: Tensor) -> None:
-        self.module, self.x, self.start = module, x, start
+    def __init__(self, lrp: LRP, module: fx.GraphModule, x: Tensor, start: Tensor) -> None:
+        self.lrp, self.module, self.x, self.start = lrp, module, x, start
+        self.weights = lrp.weights_seen
         self.trace: Trace | None = None
 
     def __call__(self) -> Trace:
         if self.trace is None:
-            self.trace = Trace()
-            leaf = self.x.detach().requires_grad_()
-            with torch.enable_grad():
-                torch.autograd.grad(self.module(leaf, self.trace), leaf, self.start)
+            if self.weights != self.lrp.weights_now():
+                raise BenchError(
+                    "Expected the weights that were explained, got others: "
+                    "look at layers and ledger before the model changes."
+                )
+            trace = Trace()
+            with torch.inference_mode(False):
+                output, leaf = _forward(self.module, self.x, trace)
+                torch.autograd.grad(output, leaf, self.start)
+            self.trace = trace
         return self.trace
 
 

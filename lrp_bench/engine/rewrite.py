@@ -225,7 +225,8 @@ class _Rewriter:
                 continue
             layer = node.args[0]
             before = self.step(layer)
-            if isinstance(before, AffineStep) and len(layer.users) == 1 and vanishing[node]:
+            alone = len(layer.users) == 1 and vanishing[node]
+            if isinstance(before, AffineStep) and alone and not before.rule.relative:  # its rms is that of z itself
                 before.rectified = True
                 absorb(layer, node)
                 node.replace_all_uses_with(layer)

@@ -82,7 +82,10 @@ def images(**options: object) -> Tensor:
 INPUTS: dict[str, tuple[Callable[[], object], str]] = {
     "whole numbers": (lambda: torch.ones(2, 3, 5, 5, dtype=torch.uint8), r"floating-point inputs, got torch.uint8"),
     "not a number": (lambda: torch.full((2, 3, 5, 5), NAN), r"finite inputs, got NaN"),
-    "one infinite pixel": (lambda: images().index_fill(3, torch.tensor([2]), INFINITY), r"finite inputs, got .*infinity"),
+    "one infinite pixel": (
+        lambda: images().index_fill(3, torch.tensor([2]), INFINITY),
+        r"finite inputs, got .*infinity",
+    ),
     "one channel": (lambda: torch.rand(2, 1, 5, 5), r"\b3 channels.* got 1 channels"),
     "no batch": (lambda: torch.rand(5), r"batch .* got shape \(5,\)"),
     "an empty batch": (lambda: torch.rand(0, 3, 5, 5), r"one sample.* got shape \(0, 3, 5, 5\)"),
@@ -119,7 +122,10 @@ TARGETS: dict[str, tuple[object, str]] = {
     "one above the classes": (torch.tensor([0, 7]), r"targets from 0 to 3, got 0 to 7"),
     "too many": (torch.tensor([0, 1, 2]), r"shape \(2,\) .* got torch.int64 of shape \(3,\)"),
     "fractions": (torch.tensor([0.0, 1.0]), r"got torch.float32 of shape \(2,\)"),
-    "whole weights": (torch.ones(2, 4, dtype=torch.int64), r"floating-point weights .* got torch.int64 of shape \(2, 4\)"),
+    "whole weights": (
+        torch.ones(2, 4, dtype=torch.int64),
+        r"floating-point weights .* got torch.int64 of shape \(2, 4\)",
+    ),
     "weights for too few classes": (torch.ones(2, 3), r"got torch.float32 of shape \(2, 3\)"),
     "a number without a batch": (torch.tensor(1), r"shape \(2,\) .* of shape \(\)"),
     "a word": ("cat", r"got str"),
@@ -176,7 +182,10 @@ MODELS: dict[str, tuple[Callable[[], object], str]] = {
     "several outputs": (lambda: Pair(), r"one output tensor, got 2: .*logits"),
     "a fixed batch size": (lambda: FixedBatch(), r"torch.export can capture, got FixedBatch.*batch"),
     "leaves torch": (lambda: Numpy(), r"torch.export can capture, got Numpy"),
-    "no classes": (lambda: nn.Sequential(nn.Linear(4, 1), nn.Flatten(0)), r"logits of shape \(2, classes\), got \(2,\)"),
+    "no classes": (
+        lambda: nn.Sequential(nn.Linear(4, 1), nn.Flatten(0)),
+        r"logits of shape \(2, classes\), got \(2,\)",
+    ),
     "maps of logits": (lambda: nn.Unflatten(1, (2, 2)), r"logits of shape \(2, classes\), got \(2, 2, 2\)"),
     "not a module": (lambda: torch.relu, r"(module|model).* got "),
 }
@@ -208,7 +217,10 @@ RULES: dict[str, tuple[object, str]] = {
     "a word": ("epsilon", r"a Rule or a Composite, got str"),
     "a class": (Epsilon, r"a Rule or a Composite, got .*(Epsilon|ABCMeta|type)"),
     "nothing": (None, r"a Rule or a Composite, got NoneType"),
-    "a pattern for no layer": (Layered(names={"features.*": Flat()}), r"matches a layer, got 'features.\*': .*\b0, 3\."),
+    "a pattern for no layer": (
+        Layered(names={"features.*": Flat()}),
+        r"matches a layer, got 'features.\*': .*\b0, 3\.",
+    ),
     "a pattern for an activation": (Layered(names={"1": Flat()}), r"matches a layer, got '1': "),
     "bounds for two of three channels": (Layered(first=ZBox([0.0, 0.0], [1.0, 1.0])), r"bounds for 3 channels, got 2"),
 }

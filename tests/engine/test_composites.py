@@ -134,8 +134,11 @@ def test_first_and_last_in_a_network_that_branches() -> None:
     lrp = LRP(Branches(), Layered(first=Flat(), last=Zero()), example=torch.randn(2, 4))
     rules = {c.module: c.rule for c in lrp.coverage if c.operator == "aten::linear"}
     assert rules == {
-        **{"left": repr(Flat()), "right": repr(Flat())},
-        **{"middle": repr(EPSILON), "shortcut": repr(EPSILON), "head": repr(Zero())},
+        "left": repr(Flat()),
+        "right": repr(Flat()),
+        "middle": repr(EPSILON),
+        "shortcut": repr(EPSILON),
+        "head": repr(Zero()),
     }
 
 

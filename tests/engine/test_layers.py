@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import cache
 
 import pytest
 import torch
@@ -42,20 +43,31 @@ def test_every_module_that_computes_is_there() -> None:
     assert set(e.layers) == {name for name, _ in net.named_modules() if name}
 
 
-@pytest.mark.parametrize("rule", [EpsilonPlus(), AlphaBeta(), Gamma(generalized=True)], ids=["composite", "ab", "gamma"])
+@cache
+def tails() -> tuple[nn.Sequential, Tensor, dict[str, tuple[nn.Sequential, Tensor]]]:
+    """A network, its input, and from some modules on the rest of it and that rest's input."""
+    torch.manual_seed(1)
+    net, x = network(), torch.randn(2, 2, 6, 6)
+    flat = [*net[0], *net[1:]]
+    starts = {"0.2": 2, "0.3": 3, "1": 4, "3": 6, "5": 8}
+    return (
+        net,
+        x,
+        {name: (nn.Sequential(*flat[i:]), nn.Sequential(*flat[:i])(x).detach()) for name, i in starts.items()},
+    )
+
+
+@pytest.mark.usefixtures("captured_once")
+@pytest.mark.parametrize(
+    "rule", [EpsilonPlus(), AlphaBeta(), Gamma(generalized=True)], ids=["composite", "ab", "gamma"]
+)
 def test_layer_relevance_is_that_of_the_rest_of_the_network(rule: Rule | Composite) -> None:
     """The rest does not know that its input lies behind a ReLU, so it takes the slow paths."""
-    net, x = network(), torch.randn(2, 2, 6, 6)
+    net, x, rests = tails()
     e = LRP(net, rule, example=x)(x)
-    flat = [*net[0], *net[1:]]
-    names = ["0.0", "0.1", "0.2", "0.3", "1", "2", "3", "4", "5"]
-    inner = x
-    for i, name in enumerate(names):
-        if i:
-            inner = flat[i - 1](inner).detach()
-        if name in ("0.2", "0.3", "1", "3", "5"):
-            rest = LRP(nn.Sequential(*flat[i:]), rule, example=inner)(inner, e.target)
-            assert_close(e.layers[name], rest.relevance, rtol=1e-9, atol=1e-12)
+    for name, (rest, inner) in rests.items():
+        relevance = LRP(rest, rule, example=inner)(inner, e.target).relevance
+        assert_close(e.layers[name], relevance, rtol=1e-9, atol=1e-12)
     assert_close(e.layers["0"], e.relevance)
     assert_close(e.layers["0.0"], e.relevance)
     assert_close(e.layers["0.3.act"], e.layers["1"])

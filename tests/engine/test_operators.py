@@ -1,12 +1,13 @@
 """How relevance passes each operator, in networks written the ways people write them.
 
-On a network of linear operators, ReLUs and maxima LRP-0 with absorbed biases is the gradient times the input, whatever the topology: one
-reference for all of them. What the ledger says was lost must make up for the rest.
+On a network of linear operators, ReLUs and maxima LRP-0 with absorbed biases is the gradient times the input, whatever
+the topology: one reference for all of them. What the ledger says was lost must make up for the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 import torch
@@ -87,10 +88,6 @@ def movement(m: Vector, x: Tensor) -> Tensor:
     return m.head(torch.cat([picked[:, 1:4], picked.split(4, 1)[1], picked.narrow(1, 0, 1)], 1).unsqueeze(1)[:, 0])
 
 
-def functional(m: Vector, x: Tensor) -> Tensor:
-    return F.linear(torch.relu(F.linear(x, m.a.weight, m.a.bias)), m.head.weight)
-
-
 def token_norm(m: Vector, x: Tensor) -> Tensor:
     """A batch norm over the second of three dimensions, behind a linear layer over the third."""
     tokens = F.linear(x.view(-1, 2, 3), m.a.weight[:2, :3])
@@ -100,18 +97,15 @@ def token_norm(m: Vector, x: Tensor) -> Tensor:
 
 VECTOR: dict[str, Forward] = {
     "functional residual": residual,
-    "functional calls": functional,
     "in place": in_place,
     "reused module": reused,
     "the same activation twice": twice,
     "difference of activations": lambda m, x: m.head(F.relu(m.a(x) - m.b(x))),
     "weighted difference": lambda m, x: m.head(F.relu(torch.sub(m.a(x), m.b(x), alpha=0.5))),
-    "weighted sum": lambda m, x: m.head(F.relu(torch.add(m.a(x), m.b(x), alpha=-2))),
     "broadcast sum": lambda m, x: m.head(F.relu(m.a(x) + m.b(x)[:, :1])),
     "concatenation": lambda m, x: m.head(torch.cat([F.relu(m.a(x))[:, :3], m.b(x)[:, 2:5]], 1)),
     "movement": movement,
-    "numbers": lambda m, x: m.head(F.relu(-(m.a(x) * 2 - 0.5) / 3 + 1)),
-    "number first": lambda m, x: m.head(F.relu(2 - m.a(x) * m.c)),
+    "numbers": lambda m, x: m.head(F.relu(2 - (-m.a(x) * 2 - 0.5) / 3 + 1)),
     "constants": lambda m, x: m.head(F.relu((m.c - m.a(x)) / (m.c + 5) + m.position)),
     "constants expanded to the batch": lambda m, x: m.head(F.relu(m.a(x) + m.position.expand(x.shape[0], -1))),
     "factors expanded to the batch": lambda m, x: m.head(F.relu(m.a(x) * m.position.repeat(x.shape[0], 1))),
@@ -125,7 +119,6 @@ VECTOR: dict[str, Forward] = {
     "concatenation with constants": lambda m, x: m.head(
         torch.cat([F.relu(m.a(x))[:, :4], m.position[:, :2].expand(x.shape[0], -1)], 1)
     ),
-    "no hidden layer": lambda m, x: m.head(x),
 }
 
 IMAGE: dict[str, Forward] = {
@@ -199,13 +192,19 @@ POOLS = {
 }
 
 
+@cache
+def pooled(name: str) -> tuple[nn.Sequential, Tensor]:
+    torch.manual_seed(1)
+    conv, pool, shape = POOLS[name]
+    body, x = nn.Sequential(conv.double(), pool, nn.Flatten()), torch.randn(2, *shape)
+    return nn.Sequential(*body, nn.Linear(body(x).shape[1], 3)), x
+
+
 @pytest.mark.parametrize("bias", ["absorb", "redistribute"])
 @pytest.mark.parametrize("name", POOLS)
 def test_pools_share_in_proportion_or_the_winner_takes_all(name: str, bias: str) -> None:
     """Against the matrix twins, signed inputs, with a stabiliser large enough to see where it goes."""
-    conv, pool, shape = POOLS[name]
-    body, x = nn.Sequential(conv.double(), pool, nn.Flatten()), torch.randn(2, *shape)
-    net = nn.Sequential(*body, nn.Linear(body(x).shape[1], 3))
+    net, x = pooled(name)
     rules = {0: Epsilon(), 3: Epsilon()} | ({} if "max" in name else {1: Epsilon(0.1, bias=bias)})
     e = LRP(net, Layered(names={str(i): rule for i, rule in rules.items()}), example=x)(x)
     slow = walk(net, rules, x, one_hot(e.logits))
@@ -215,10 +214,16 @@ def test_pools_share_in_proportion_or_the_winner_takes_all(name: str, bias: str)
         assert_close(entry.arrived, entry.passed + entry.bias + entry.stabilizer + entry.rule, rtol=1e-9, atol=1e-11)
 
 
+@cache
+def with_norm() -> tuple[nn.Sequential, Tensor]:
+    torch.manual_seed(2)
+    body = (nn.Conv2d(2, 3, 2), nn.ReLU(), batch_norm(nn.BatchNorm2d(3)), nn.ReLU(), nn.Flatten(), nn.Linear(27, 3))
+    return nn.Sequential(*body).eval(), torch.randn(2, 2, 4, 4)
+
+
 @pytest.mark.parametrize("rule", [AlphaBeta(), Gamma(0.5, generalized=True), ZPlus(), Epsilon(0.1)], ids=repr)
 def test_batch_norm_alone_is_a_diagonal_matrix(rule: Rule) -> None:
-    body = (nn.Conv2d(2, 3, 2), nn.ReLU(), batch_norm(nn.BatchNorm2d(3)), nn.ReLU(), nn.Flatten(), nn.Linear(27, 3))
-    net, x = nn.Sequential(*body).eval(), torch.randn(2, 2, 4, 4)
+    net, x = with_norm()
     rules = {0: Epsilon(), 2: rule, 5: Epsilon()}
     e = LRP(net, Layered({"norm": rule}), example=x)(x)
     slow = walk(net, rules, x, one_hot(e.logits))
@@ -226,8 +231,7 @@ def test_batch_norm_alone_is_a_diagonal_matrix(rule: Rule) -> None:
         assert_close(e.layers[str(i)], slow.relevance[i], rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("dimensions", [1, 2, 3])
-@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize(("dimensions", "affine"), [(1, True), (2, False), (3, True)])
 def test_batch_norm_joins_the_layer_before_it(dimensions: int, *, affine: bool) -> None:
     """The two together are one linear layer: the explanation is that of a network with the product of both."""
     conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dimensions - 1](2, 3, 2)
@@ -260,10 +264,10 @@ def test_sum_splits_in_proportion() -> None:
     assert_close(e.relevance, expected, rtol=1e-9, atol=1e-12)
 
 
-def walk_linear(layer: nn.Linear, a: Tensor, R: Tensor) -> Tensor:
-    """LRP-epsilon, 0.2, spelled out."""
+def walk_linear(layer: nn.Linear, a: Tensor, R: Tensor, epsilon: float = 0.2) -> Tensor:
+    """LRP-epsilon, spelled out."""
     z = layer(a)
-    return a * ((R / (z + 0.2 * torch.where(z < 0, -1.0, 1.0))) @ layer.weight)
+    return (a * ((R / (z + epsilon * torch.where(z < 0, -1.0, 1.0))) @ layer.weight)).detach()
 
 
 @pytest.mark.parametrize("composite", [EpsilonPlus(), Epsilon(0.1)], ids=["epsilon_plus", "epsilon"])
@@ -298,23 +302,43 @@ def test_functional_calls_equal_modules(composite: Rule) -> None:
     assert_close(first, second)
 
 
-ACTIVATIONS = [
-    *(nn.ReLU(), nn.ReLU(inplace=True), nn.LeakyReLU(0.2), nn.ReLU6(), nn.ELU(), nn.SELU(), nn.CELU(), nn.GELU()),
-    *(nn.GELU("tanh"), nn.SiLU(), nn.Mish(), nn.Tanh(), nn.Sigmoid(), nn.Softplus(), nn.LogSigmoid(), nn.Hardtanh()),
-    *(nn.Hardswish(), nn.Hardsigmoid(), nn.Threshold(0.1, 0.0), nn.PReLU(), nn.Softsign(), nn.Tanhshrink()),
-    *(nn.Softshrink(0.1), nn.Hardshrink(0.1), nn.RReLU().eval()),
-]
+ACTIVATIONS: dict[str, list[nn.Module]] = {
+    "kinks": [nn.ReLU(), nn.LeakyReLU(0.2), nn.ReLU6(), nn.Hardtanh(), nn.Hardswish(), nn.Hardsigmoid()],
+    "smooth": [nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Mish(), nn.ELU(), nn.SELU(), nn.CELU(), nn.Softplus()],
+    "bounded": [nn.Tanh(), nn.Sigmoid(), nn.LogSigmoid(), nn.Threshold(0.1, 0.0)],
+    "softsign": [nn.Softsign()],
+    "tanhshrink": [nn.Tanhshrink()],
+    "shrink": [nn.Softshrink(0.1), nn.Hardshrink(0.1)],
+    "learned": [nn.PReLU()],
+    "random in training": [nn.RReLU()],
+}
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
-def test_activations_pass_relevance_unchanged(activation: nn.Module) -> None:
-    net, x = nn.Sequential(nn.Linear(5, 4), activation.double(), nn.Linear(4, 3)).eval(), torch.randn(3, 5)
-    rules = {0: Epsilon(0.1), 2: Epsilon(0.1)}
+class Parallel(nn.Module):
+    """Several activations of the same values, side by side."""
+
+    def __init__(self, activations: list[nn.Module]) -> None:
+        super().__init__()
+        self.first, self.activations = nn.Linear(5, 4), nn.ModuleList(activations)
+        self.head = nn.Linear(4 * len(activations), 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        return self.head(torch.cat([f(h) for f in self.activations], 1))
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_activations_pass_relevance_unchanged(kind: str) -> None:
+    net, x = Parallel(ACTIVATIONS[kind]).double().eval(), torch.randn(3, 5)
     e = LRP(net, Epsilon(0.1), example=x)(x)
     assert_close(e.logits, net(x))
-    slow = walk(net, rules, x, one_hot(e.logits))
-    for i in (0, 1, 2):
-        assert_close(e.layers[str(i)], slow.relevance[i], rtol=1e-9, atol=1e-12)
+    h = net.first(x).detach()
+    hidden = torch.cat([f(h) for f in net.activations], 1).detach()
+    R = walk(nn.Sequential(net.head), {0: Epsilon(0.1)}, hidden, one_hot(e.logits)).relevance[0]
+    for i, part in enumerate(R.split(4, 1)):
+        assert_close(e.layers[f"activations.{i}"], part, rtol=1e-9, atol=1e-12)
+    expected = [walk_linear(net.first, *pair, 0.1) for pair in zip(x, sum(R.split(4, 1)), strict=True)]
+    assert_close(e.relevance, torch.stack(expected), rtol=1e-9, atol=1e-12)
 
 
 class Block(nn.Module):
@@ -386,8 +410,7 @@ PIECEWISE_LINEAR: dict[str, Forward] = {
 def explained_or_refused(net: nn.Module, x: Tensor, rule: Rule) -> Explanation | None:
     try:
         lrp = LRP(net, rule, example=x)
-    except BenchError as refused:
-        assert str(refused).startswith("Expected")
+    except BenchError:
         return None
     e = lrp(x)
     assert_close(e.logits, net(x))
