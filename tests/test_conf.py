@@ -47,6 +47,14 @@ def test_a_rule_builds(name: str) -> None:
     assert isinstance(build(configure(f"rule={name}").rule), Rule | Composite)
 
 
+@pytest.mark.parametrize("rule", ["zbox", "deep_taylor", "epsilon_gamma_box"])
+def test_the_box_is_that_of_the_data_as_the_model_sees_it(rule: str) -> None:
+    grey = configure(f"rule={rule}", "dataset.mean=0.25", "dataset.std=0.5").rule
+    assert (grey.low, grey.high) == (-0.5, 1.5)
+    colour = configure(f"rule={rule}", "dataset=cifar10", "dataset.mean=[0.5,0.25,0]", "dataset.std=0.5").rule
+    assert (list(colour.low), list(colour.high)) == ([-1.0, -0.5, 0.0], [1.0, 1.5, 2.0])
+
+
 @parametrize("dataset")
 def test_a_dataset_builds(name: str, tmp_path: Path) -> None:
     for folder in ("train/a", "train/b", "test/a", "test/b"):

@@ -71,11 +71,11 @@ def softmax(x: Tensor, R: Tensor) -> Tensor:
 
 def matmul(A: Tensor, V: Tensor, R: Tensor) -> tuple[Tensor, Tensor]:
     """Proposition 3.3: R_ji = sum_p A_ji V_ip R_jp / (2 O_jp + epsilon), and the like for V."""
-    O, RA, RV = A @ V, torch.zeros_like(A), torch.zeros_like(V)
+    Z, RA, RV = A @ V, torch.zeros_like(A), torch.zeros_like(V)
     for j in range(A.shape[0]):
         for i in range(A.shape[1]):
             for p in range(V.shape[1]):
-                share = A[j, i] * V[i, p] / stable(2 * O[j, p]) * R[j, p]
+                share = A[j, i] * V[i, p] / stable(2 * Z[j, p]) * R[j, p]
                 RA[j, i] += share
                 RV[i, p] += share
     return RA, RV
