@@ -11,7 +11,7 @@ from lrp_bench.contracts import BenchError
 from lrp_bench.engine.rules import AlphaBeta, Bias, Epsilon, Flat, Gamma, Rule, ZBox, Zero, ZPlus
 
 PROPORTIONAL = Epsilon()
-KINDS = ("linear", "convolution", "norm", "pool", "scale")
+KINDS = ("linear", "convolution", "recurrent", "norm", "pool", "scale")
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,9 @@ class Uniform(Composite):
 class Layered(Composite):
     """Rules by name pattern (`features.*`, the first that matches), else first, last, by kind, or `otherwise`.
 
-    kinds: linear, convolution, norm (batch norm that no neighbour takes), pool, scale (sums and products with a
-    constant). `first` and `last` are for linear layers and convolutions.
+    kinds: linear, convolution, recurrent (an LSTM's linear parts, say; by default as linear), norm (batch norm that no
+    neighbour takes), pool, scale (sums and products with a constant). `first` and `last` are for linear layers and
+    convolutions.
     """
 
     kinds: Mapping[str, Rule] = field(default_factory=dict)
@@ -86,7 +87,8 @@ class Layered(Composite):
                 return self.first
             if site.last and self.last is not None:
                 return self.last
-        return self.kinds.get(site.kind, self.otherwise)
+        kind = "linear" if site.kind == "recurrent" and "recurrent" not in self.kinds else site.kind
+        return self.kinds.get(kind, self.otherwise)
 
     def check(self, sites: list[Site]) -> None:  # noqa: D102
         for pattern in self.names:

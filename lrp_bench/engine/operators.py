@@ -20,6 +20,8 @@ class Role(Enum):
     PASS = "pass"  # unchanged
     OWN_GRADIENT = "own gradient"  # movement of values, and the winner of a maximum: their gradient is the rule
     SPLIT = "split"  # in proportion to the parts
+    UNROLLED = "unrolled"  # over time, with the composite's rule for the linear parts
+    STOPS = "stops here: one number per token"
 
 
 class Sign(Enum):
@@ -126,6 +128,7 @@ def _affine(
 
 
 OPERATORS: Mapping[str, Operator] = {
+    **_named("lstm gru rnn_tanh rnn_relu", Operator(Role.UNROLLED, keeps_zero=False, kind="recurrent")),
     **_affine("linear", "linear", _dense),
     **_affine("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d", "convolution", _convolution),
     **_affine("_native_batch_norm_legit_no_training", "norm", _batch_norm),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar, overload
 
 import torch
 from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
 
-from lrp_bench.contracts import BenchError, Explanation
-from lrp_bench.engine.capture import capture
-from lrp_bench.engine.checks import check_input, check_logits, check_relevance, choose
+from lrp_bench.contracts import BenchError, Explanation, JointExplanation, LedgerEntry
+from lrp_bench.engine.capture import Program, capture, from_exported
+from lrp_bench.engine.checks import check_inputs, check_logits, check_relevance, choose
 from lrp_bench.engine.composites import Composite, Uniform
+from lrp_bench.engine.exported import check_inputs as check_inputs_of
+from lrp_bench.engine.exported import load_program, on_device
+from lrp_bench.engine.leaves import relevance_of, with_leaves
 from lrp_bench.engine.rewrite import Covered, rewrite
 from lrp_bench.engine.rules import Rule
 from lrp_bench.engine.steps import Trace
@@ -26,75 +31,111 @@ class LRP:
         e = lrp(x)             # e.relevance has the shape of x
 
     model: any module that torch.export can capture, (batch, ...) -> (batch, classes); it is explained in eval mode
-    and left as it was.
-    rule: a Rule for every layer, or a Composite. example: one batch of inputs; other batch sizes, and other shapes
-    the model takes, may be explained later. Weights that change after capture are noticed and captured anew. Raises
-    BenchError for what cannot be explained.
+    and left as it was. Or an ExportedProgram, or the path of a .pt2 file, which are explained as they are.
+    rule: a Rule for every layer, or a Composite. example: one batch of inputs, a tuple where the model has several;
+    other batch sizes, and other shapes the model takes, may be explained later. output: the index, key or attribute of
+    the logits where the model returns several tensors. Weights that change after capture are noticed and captured
+    anew. Raises BenchError for what cannot be explained.
     """
 
-    def __init__(self, model: nn.Module, rule: Rule | Composite, *, example: Tensor) -> None:
+    def __init__(
+        self,
+        model: nn.Module | ExportedProgram | str | Path,
+        rule: Rule | Composite,
+        *,
+        example: Tensor | Sequence[Tensor],
+        output: int | str | None = None,
+    ) -> None:
         if not isinstance(rule, Rule | Composite):
             raise BenchError(
                 f"Expected a Rule or a Composite, got {type(rule).__name__}: see lrp_bench.engine.rules and composites."
             )
-        self.model = model
+        self.model = load_program(model) if isinstance(model, str | Path) else model
         self.composite = Uniform(rule) if isinstance(rule, Rule) else rule
+        self.output = output
         self._captured: dict[object, tuple[fx.GraphModule, list[Covered]]] = {}
         self._weights = self._state()
-        check_input(example)
-        self.coverage = self._program(example)[1]
+        inputs = _as_tuple(example)
+        check_inputs(inputs)
+        self.coverage = self._program(inputs)[1]
 
-    def __call__(self, x: Tensor, target: Tensor | int | None = None) -> Explanation:
+    @overload
+    def __call__(self, x: Tensor, target: Tensor | int | None = None) -> Explanation: ...
+
+    @overload
+    def __call__(self, x: Sequence[Tensor], target: Tensor | int | None = None) -> JointExplanation: ...
+
+    def __call__(self, x: Tensor | Sequence[Tensor], target: Tensor | int | None = None) -> Explanation:
         """Explain a batch.
 
-        x: (batch, ...) floating point. target: None for each sample's predicted class, a class, (batch,) classes, or
-        (batch, classes) weights of the logits. The explanation's score is the sum of weights times logits, and
-        relevance starts from there. `layers` and `ledger` are computed by a second pass when first asked for. Raises
-        BenchError for bad input and for relevance that is not finite.
+        x: (batch, ...) floating point, or token ids (batch, tokens), which get one number per token; a tuple of these
+        where the model has several inputs: the explanation's inputs and relevance are then tuples, too, and a mask of
+        bool receives zeros. target: None for each sample's predicted class, a class, (batch,) classes, or (batch,
+        classes) weights of the logits. The explanation's score is the sum of weights times logits, and relevance
+        starts from there. `layers` and `ledger` are computed by a second pass when first asked for. Raises BenchError
+        for bad input and for relevance that is not finite.
         """
-        check_input(x)
-        module, _ = self._program(x)
-        leaf = x.detach().requires_grad_()
+        inputs = _as_tuple(x)
+        check_inputs(inputs)
+        module, _ = self._program(inputs)
+        arguments, leaves = with_leaves(module, inputs)
         with torch.enable_grad():
-            logits = module(leaf)
-        check_logits(logits, x)
+            logits = module(*arguments)
+        check_logits(logits, len(inputs[0]))
         chosen, weights = choose(logits.detach(), target)
         start = weights * logits.detach()
-        (relevance,) = torch.autograd.grad(logits, leaf, start)
+        relevance = relevance_of(inputs, leaves, logits, start)
         check_relevance(relevance)
-        trace = _Traced(module, x, start)
-        return Explanation(
-            x, logits.detach(), chosen, start.sum(1), relevance, _Lazy(trace, "layers"), _Lazy(trace, "ledger")
-        )
+        trace = _Traced(module, inputs, start)
+        rest = logits.detach(), chosen, start.sum(1)
+        lazy = _Lazy[Tensor](trace, "layers"), _Lazy[LedgerEntry](trace, "ledger")
+        if isinstance(x, Tensor):
+            return Explanation(x, *rest, relevance[0], *lazy)
+        return JointExplanation(inputs, *rest, relevance, *lazy)
 
-    def _program(self, x: Tensor) -> tuple[fx.GraphModule, list[Covered]]:
+    def _program(self, inputs: tuple[Tensor, ...]) -> tuple[fx.GraphModule, list[Covered]]:
         state = self._state()
         if state != self._weights:
             self._captured.clear()
             self._weights = state
-        key = (x.shape[1:], x.dtype, x.device)
+        key = tuple((x.shape[1:], x.dtype, x.device) for x in inputs)
+        if isinstance(self.model, ExportedProgram):
+            check_inputs_of(self.model, inputs)
         if key not in self._captured:
-            self._captured[key] = rewrite(capture(self.model, (x,)), self.composite)
+            self._captured[key] = rewrite(self._capture(inputs), self.composite)
         return self._captured[key]
 
+    def _capture(self, inputs: tuple[Tensor, ...]) -> Program:
+        if isinstance(self.model, nn.Module):
+            return capture(self.model, inputs, self.output)
+        return from_exported(on_device(self.model, inputs[0].device), self.output)
+
     def _state(self) -> list[tuple[int, int]]:
-        tensors = [*self.model.parameters(), *self.model.buffers()]
+        if isinstance(self.model, nn.Module):
+            tensors = [*self.model.parameters(), *self.model.buffers()]
+        else:
+            tensors = list(self.model.state_dict.values())
         return [(t.data_ptr(), t._version) for t in tensors]
+
+
+def _as_tuple(x: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return (x,) if isinstance(x, Tensor) else tuple(x)
 
 
 class _Traced:
     """The pass that records, made when first needed."""
 
-    def __init__(self, module: fx.GraphModule, x: Tensor, start: Tensor) -> None:
-        self.module, self.x, self.start = module, x, start
+    def __init__(self, module: fx.GraphModule, inputs: tuple[Tensor, ...], start: Tensor) -> None:
+        self.module, self.inputs, self.start = module, inputs, start
         self.trace: Trace | None = None
 
     def __call__(self) -> Trace:
         if self.trace is None:
             self.trace = Trace()
-            leaf = self.x.detach().requires_grad_()
+            arguments, leaves = with_leaves(self.module, self.inputs)
             with torch.enable_grad():
-                torch.autograd.grad(self.module(leaf, self.trace), leaf, self.start)
+                logits = self.module(*arguments, self.trace)
+            relevance_of(self.inputs, leaves, logits, self.start)
         return self.trace
 
 

@@ -20,12 +20,15 @@ from lrp_bench.engine.analysis import (
 )
 from lrp_bench.engine.capture import Program
 from lrp_bench.engine.composites import Composite, Site
+from lrp_bench.engine.embedding import carry_tokens, token_embedding
 from lrp_bench.engine.fold import fold
 from lrp_bench.engine.operators import OPERATORS, Operator, Role, Sign
+from lrp_bench.engine.recurrent import recurrent_step
 from lrp_bench.engine.steps import AffineStep, PassStep, SumStep, Tap
 
 GETITEM = Operator(Role.OWN_GRADIENT, Sign.INHERITED)
-WEIGHTED = ("linear", "convolution")
+EMBEDDING = Operator(Role.STOPS, keeps_zero=False)
+WEIGHTED = ("linear", "convolution", "recurrent")
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ def rewrite(program: Program, composite: Composite) -> tuple[fx.GraphModule, lis
 class _Rewriter:
     def __init__(self, program: Program, composite: Composite) -> None:
         fold(program)
+        carry_tokens(program)
         self.program, self.composite, self.graph = program, composite, program.graph
         self.root = nn.Module()
         self.active = active_nodes(self.graph)
@@ -66,7 +70,7 @@ class _Rewriter:
 
     def entry(self, node: fx.Node) -> Operator:
         name = operator_name(node)
-        entry = GETITEM if is_getitem(node) else OPERATORS.get(name)
+        entry = GETITEM if is_getitem(node) else EMBEDDING if node.target is token_embedding else OPERATORS.get(name)
         if entry is None or (entry.role is Role.AFFINE and self.count_active(node) != 1):
             where = (module_names(node) or ["the model itself"])[-1]
             raise BenchError(
@@ -80,7 +84,7 @@ class _Rewriter:
         return sum(source in self.active for source in node.all_input_nodes)
 
     def has_rule(self, node: fx.Node, entry: Operator) -> bool:
-        return entry.layer is not None and self.count_active(node) == 1
+        return entry.role is Role.UNROLLED or (entry.layer is not None and self.count_active(node) == 1)
 
     def name_sites(self) -> dict[fx.Node, Site]:
         def weighted(node: fx.Node) -> bool:
@@ -102,7 +106,7 @@ class _Rewriter:
     def find_nonnegative(self) -> set[fx.Node]:
         found: set[fx.Node] = set()
         for node, entry in self.entries.items():
-            sources = [s for s in node.all_input_nodes if isinstance(s.meta.get("val"), Tensor)]
+            sources = [s for s in node.all_input_nodes if isinstance(s.meta.get("val"), Tensor | tuple | list)]
             inherits = entry.sign is Sign.INHERITED and all(self.at_least_zero(s, found) for s in sources)
             below: Any = node.args[2] if operator_name(node) == "aten::constant_pad_nd" and len(node.args) > 2 else 0
             padded = below < 0
@@ -120,7 +124,9 @@ class _Rewriter:
 
     def replace(self, node: fx.Node, entry: Operator) -> Covered:
         name, site, said = operator_name(node), self.sites[node], entry.role.value
-        if self.has_rule(node, entry):
+        if entry.role is Role.UNROLLED:
+            said = self.unroll(node, site)
+        elif self.has_rule(node, entry):
             rule = self.composite.rule(site)
             layer = entry.layer(node, self.value)  # type: ignore[misc]
             source = next(s for s in node.all_input_nodes if s in self.active)
@@ -135,6 +141,13 @@ class _Rewriter:
         elif entry.role is Role.PASS:
             node.op, node.target = "call_module", self.add(PassStep(node.target))  # type: ignore[arg-type]
         return Covered(site.name, name, said)
+
+    def unroll(self, node: fx.Node, site: Site) -> str:
+        rule = self.composite.rule(site)
+        constant, carries = self.program.constant, self.active.__contains__
+        step, sources = recurrent_step(node, site.name, rule, self.composite.split, constant, carries)
+        node.op, node.target, node.args, node.kwargs = "call_module", self.add(step), sources, {"trace": self.trace}
+        return repr(rule)
 
     def value(self, argument: object) -> object:
         """An argument with weights as tensors and activations as None."""
