@@ -7,6 +7,7 @@ graph that comes out has the network's inputs as placeholders and its weights as
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from torch.nn.utils.rnn import PackedSequence
 from lrp_bench.contracts import BenchError
 from lrp_bench.engine.analysis import remove_unused
 from lrp_bench.engine.outputs import FlatOutput, choose_output, named_leaves
+
+# A recurrent module keeps a list of its weights, which torch.export swaps and gives back.
+FLAT_WEIGHTS = r"The tensor attributes? self\.[\w.]*_flat_weights\[\d+\](, self\.[\w.]*_flat_weights\[\d+\])* w"
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +63,8 @@ def capture(model: nn.Module, example: tuple[Tensor, ...], output: int | str | N
     sizes = (tuple({0: Dim.DYNAMIC} for _ in pair),)
     names: list[list[str]] = []  # torch.export gives a module's own attributes back as they were
     flat = FlatOutput(model, names.append)
-    with evaluating(flat), torch.no_grad():
+    with evaluating(flat), torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=FLAT_WEIGHTS)
         try:
             exported = export(flat, pair, dynamic_shapes=sizes, strict=False)
         except Exception as error:
@@ -145,6 +150,7 @@ def _cannot_capture(model: nn.Module, example: tuple[Tensor, ...], error: Except
     return BenchError(
         f"Expected a model that torch.export can capture, got {type(model).__name__}, which it cannot{where}: "
         f"{reason.strip()[:300]}. If forward branches on the values of tensors, use torch.where or torch.cond instead; "
+        "if it fixes the batch size, take it from x.shape[0], not from len(x), and let it be the first dimension; "
         f"if the input has another shape or type ({types}) than the model expects, mend it."
     )
 
