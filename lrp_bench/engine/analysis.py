@@ -10,6 +10,11 @@ from torch import fx
 
 ABSORBED = "lrp_absorbed"  # in a node's meta: modules whose work this node does as well
 
+LIKE = {  # these take from their input its shape, and no value
+    f"aten::{name}"
+    for name in ("zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty")
+}
+
 
 def operator_name(node: object) -> str:
     """`aten::conv2d` for torch.ops.aten.conv2d.default; the target's own name for any other call; else empty."""
@@ -44,7 +49,7 @@ def active_nodes(graph: fx.Graph) -> set[fx.Node]:
     """The nodes through which the network's input reaches the output as numbers that can carry relevance."""
     reached: set[fx.Node] = set()
     for node in graph.nodes:
-        called = node.op == "call_function" and any(source in reached for source in node.all_input_nodes)
+        called = depends(node) and any(source in reached for source in node.all_input_nodes)
         if (called or node.op == "placeholder") and _is_floating(node.meta.get("val")):
             reached.add(node)
     needed: set[fx.Node] = set()
@@ -52,6 +57,11 @@ def active_nodes(graph: fx.Graph) -> set[fx.Node]:
         if node.op == "output" or node in needed:
             needed.update(node.all_input_nodes)
     return reached & needed
+
+
+def depends(node: fx.Node) -> bool:
+    """Whether the node computes something from the values of its inputs."""
+    return node.op == "call_function" and operator_name(node) not in LIKE
 
 
 def _is_floating(value: object) -> bool:

@@ -430,3 +430,18 @@ class Packing(nn.Module):
 def test_packed_sequences_are_refused() -> None:
     with pytest.raises(BenchError, match=r"Expected padded sequences.*pack_padded_sequence.*gather"):
         LRP(Packing(), Epsilon(), example=torch.randn(2, 4, 3))
+
+
+def test_states_made_like_the_input_carry_nothing(nets: dict[str, tuple[Reader, Tensor]]) -> None:
+    inner, x = nets["lstm"]
+
+    class Explicit(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.read, self.head = inner.read, inner.head
+
+        def forward(self, x: Tensor) -> Tensor:
+            state = x.new_zeros(1, x.shape[0], 4)
+            return self.head(self.read(x, (state, torch.zeros_like(state)))[0][:, -1])
+
+    assert_close(LRP(Explicit(), Zero(), example=x)(x).relevance, LRP(inner, Zero(), example=x)(x).relevance)
