@@ -67,7 +67,7 @@ def test_a_token_gets_the_sum_over_its_embedding_wherever_it_is_used(name: str) 
 
 def test_ids_that_are_computed_beyond_recognition_are_refused() -> None:
     ids = torch.randint(0, 8, (3, 4))
-    with pytest.raises(BenchError, match="token ids.*cumsum"):
+    with pytest.raises(BenchError, match=r"token ids.*cumsum"):
         LRP(Classes(lambda given: given.cumsum(1)), RULE, example=ids)
 
 
@@ -88,7 +88,7 @@ def test_integers_that_feed_no_embedding_are_refused() -> None:
 def test_ids_outside_the_vocabulary_are_refused() -> None:
     model, ids = Classes(), torch.randint(0, 8, (3, 4))
     lrp = LRP(model, RULE, example=ids)
-    with pytest.raises(BenchError, match="token ids from 0 to 8, got 9 to 9"):
+    with pytest.raises(BenchError, match=r"token ids from 0 to 8, got 9 to 9"):
         lrp(torch.full((2, 4), 9))
 
 
@@ -205,7 +205,7 @@ def test_the_only_table_of_numbers_is_taken() -> None:
 
 
 def test_no_tensor_at_all_is_refused() -> None:
-    with pytest.raises(BenchError, match="Expected one output.*got no tensor"):
+    with pytest.raises(BenchError, match=r"Expected one output.*got no tensor"):
         LRP(Returning(lambda hidden, logits: None), RULE, example=torch.randn(3, 4))
 
 
@@ -249,7 +249,7 @@ def test_a_program_with_ids_an_lstm_and_several_outputs(tmp_path: Path) -> None:
     expected = LRP(model, RULE, example=ids, output="logits")(ids)
     e = LRP(tmp_path / "reader.pt2", RULE, example=ids, output="logits")(ids)
     assert_close(e.relevance, expected.relevance)
-    with pytest.raises(BenchError, match="'logits'.*'memory'"):
+    with pytest.raises(BenchError, match=r"'logits'.*'memory'"):
         LRP(tmp_path / "reader.pt2", RULE, example=ids)
 
 
