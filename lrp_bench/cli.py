@@ -105,5 +105,15 @@ def class_folders(root: str) -> int:
     return sum(folder.is_dir() for folder in train.iterdir()) if train.is_dir() else 0
 
 
+def normalized(value: float, mean: float | Sequence[float], std: float | Sequence[float]) -> float | list[float]:
+    """An input value as the model sees it, (value - mean) / std: a number, or one per channel."""
+    if not isinstance(mean, Sequence) and not isinstance(std, Sequence):
+        return (value - mean) / std
+    channels = len(mean) if isinstance(mean, Sequence) else len(std)  # type: ignore[arg-type]
+    means, stds = (list(v) if isinstance(v, Sequence) else [v] * channels for v in (mean, std))
+    return [(value - m) / s for m, s in zip(means, stds, strict=True)]
+
+
 OmegaConf.register_new_resolver("label", label, replace=True)
 OmegaConf.register_new_resolver("class_folders", class_folders, replace=True)
+OmegaConf.register_new_resolver("normalized", normalized, replace=True)

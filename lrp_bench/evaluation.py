@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,8 +40,8 @@ class Evaluation:
 
 def evaluate(
     *,
-    explainer: Any,
-    baselines: Mapping[str, Any],
+    explainer: Callable[..., Explainer],
+    baselines: Mapping[str, Callable[..., Explainer]],
     metrics: Mapping[str, Any],
     batches: Iterable[Batch],
     model: nn.Module,
@@ -59,7 +60,7 @@ def evaluate(
     for batch in batches:
         batch = Batch(batch.inputs.to(device), batch.label.to(device), batch.index.to(device))
         if method is None:
-            method = explainer(model=model, example=batch.inputs)
+            method = made(explainer, model, batch.inputs)
             references = _available(baselines, model, batch.inputs, unavailable)
         began = _clock(device)
         explanation = method.explain(batch.inputs, batch.label if explain_label else None)
@@ -90,16 +91,27 @@ def evaluate(
 
 
 def _available(
-    baselines: Mapping[str, Any], model: nn.Module, example: Tensor, unavailable: dict[str, str]
+    baselines: Mapping[str, Callable[..., Explainer]], model: nn.Module, example: Tensor, unavailable: dict[str, str]
 ) -> dict[str, Explainer]:
     """The baselines that can explain this model; the others are named with their reason."""
     built = {}
     for name, baseline in baselines.items():
         try:
-            built[name] = baseline(model=model, example=example)
+            built[name] = made(baseline, model, example)
         except BenchError as error:
             unavailable[name] = str(error)
     return built
+
+
+def made(explainer: Callable[..., Explainer], model: nn.Module, example: Tensor) -> Explainer:
+    """The explainer for a model. Raises BenchError for a parameter that it does not have."""
+    try:
+        inspect.signature(explainer).bind(model=model, example=example)
+    except (TypeError, ValueError) as error:
+        name = getattr(getattr(explainer, "func", explainer), "__name__", str(explainer))
+        reason = error.__cause__ or error
+        raise BenchError(f"Expected parameters that {name} has, got: {reason}: correct the config.") from error
+    return explainer(model=model, example=example)
 
 
 def on_device(name: str) -> torch.device:

@@ -77,7 +77,7 @@ def _pictures(evaluation: Evaluation, data: TensorData, folder: Path) -> Path:
 
     names, shown = data.class_names, len(evaluation.inputs)
     titles = [
-        f"{names[label]}\npredicted {names[prediction]}\nscore {score:.3g}"
+        f"true {names[label]}\npredicted {names[prediction]}\nscore {score:.3g}"
         for label, prediction, score in zip(
             *(c[:shown].tolist() for c in (evaluation.label, evaluation.prediction, evaluation.score)), strict=True
         )

@@ -53,6 +53,7 @@ class Study:
             torch.set_num_threads(cfg.threads)
         self.device = on_device(cfg.device)
         self.tracker: RunTracker = build(cfg.tracker)
+        self._fitted: Fitted | None = None
 
     @cached_property
     def data(self) -> TensorData:
@@ -63,7 +64,9 @@ class Study:
 
     def fitted(self, rehearse: Callable[[nn.Module], object]) -> Fitted:
         """The model, trained by whoever came first; `rehearse` is called with the untrained one before a training."""
-        fitted = fit_or_load(
+        if self._fitted is not None:
+            return self._fitted
+        self._fitted = fitted = fit_or_load(
             lambda: build(self.cfg.model),
             self.data,
             build(self.cfg.trainer),

@@ -1,7 +1,7 @@
 """Slow, obvious float64 twins of the relevance rules.
 
-Written from the papers' formulas and from nothing of the engine's: a linear layer becomes its matrix, one sample at a time, and each
-formula is plain sums over the table of contributions. Of a rule only its parameters are read.
+Written from the papers' formulas and from nothing of the engine's: a linear layer becomes its matrix, one sample at a
+time, and each formula is plain sums over the table of contributions. Of a rule only its parameters are read.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ MOVEMENT = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout)
 class Matrix:
     """A linear layer on one sample: z_k = sum_j a_j w_jk + b_k.
 
-    w: (inputs, outputs); b: (outputs,); reaches: (inputs, outputs), whether j is wired to k, whatever the weight; shape: of the input.
+    w: (inputs, outputs); b: (outputs,); reaches: (inputs, outputs), whether j is wired to k, whatever the weight;
+    shape: of the input.
     """
 
     w: Tensor
@@ -43,7 +44,8 @@ class Matrix:
 
 @cache
 def matrix(layer: nn.Module, shape: tuple[int, ...]) -> Matrix:
-    """The matrix of any linear module, read off its Jacobian; the wiring is that of the same module with every weight one."""
+    """The matrix of any linear module, read off its Jacobian; the wiring is that of the same module with every weight
+    one."""
     wired = deepcopy(layer)
     for weight in wired.parameters():
         weight.data.fill_(1.0)
@@ -58,7 +60,8 @@ def matrix(layer: nn.Module, shape: tuple[int, ...]) -> Matrix:
 
 @dataclass(frozen=True)
 class Quotient:
-    """One sum of a rule: coefficient_k R_k is shared in proportion to contributions (inputs, outputs); offset (outputs,) is the bias."""
+    """One sum of a rule: coefficient_k R_k is shared in proportion to contributions (inputs, outputs); offset
+    (outputs,) is the bias."""
 
     contributions: Tensor
     offset: Tensor
@@ -174,7 +177,8 @@ def _divide(R: Tensor, z: Tensor, epsilon: float | Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Walk:
-    """A batch, explained slowly: relevance at each layer's input (layer 0: the network's), and what each linear layer lost."""
+    """A batch, explained slowly: relevance at each layer's input (layer 0: the network's), and what each linear layer
+    lost."""
 
     relevance: dict[int, Tensor]
     lost: dict[int, Lost]

@@ -93,6 +93,19 @@ class Dense(Affine):
 
 
 @dataclass(frozen=True, eq=False)
+class MatrixProduct(Affine):
+    """x @ weight, or weight @ x, batched and broadcast as torch.matmul does; both of two dimensions or more."""
+
+    right: bool
+
+    def linear(self, x: Tensor) -> Tensor:  # noqa: D102
+        return x @ self.weight if self.right else self.weight @ x
+
+    def pull(self, s: Tensor, x: Tensor) -> Tensor:  # noqa: D102
+        return (s @ self.weight.mT if self.right else self.weight.mT @ s).sum_to_size(x.shape)
+
+
+@dataclass(frozen=True, eq=False)
 class Convolution(Affine):
     """weight (out, in / groups, *kernel), or (in, out / groups, *kernel) where transposed; bias (out,)."""
 
@@ -145,4 +158,4 @@ class Averaging(Affine):
     def pull(self, s: Tensor, x: Tensor) -> Tensor:  # noqa: D102
         with torch.enable_grad():
             probe = x.detach().requires_grad_()
-            return torch.autograd.grad(self.average(probe), probe, s * self.weight)[0]
+            return torch.autograd.grad(self.average(probe), probe, s * self.weight)[0].contiguous()

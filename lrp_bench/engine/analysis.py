@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import fx
 
+FILLED = ("new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like", "empty_like")
+SHAPE_ONLY = {f"aten::{name}" for name in FILLED}  # made after the pattern of a tensor, whatever its values
+KEEPS_SCALE = {"aten::expand", "aten::view", "aten::unsqueeze", "aten::squeeze", "aten::_to_copy", "aten::clone"}
 ABSORBED = "lrp_absorbed"  # in a node's meta: modules whose work this node does as well
-
-LIKE = {  # these take from their input its shape, and no value
-    f"aten::{name}"
-    for name in ("zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty")
-}
 
 
 def operator_name(node: object) -> str:
@@ -49,24 +47,48 @@ def active_nodes(graph: fx.Graph) -> set[fx.Node]:
     """The nodes through which the network's input reaches the output as numbers that can carry relevance."""
     reached: set[fx.Node] = set()
     for node in graph.nodes:
-        called = depends(node) and any(source in reached for source in node.all_input_nodes)
-        if (called or node.op == "placeholder") and _is_floating(node.meta.get("val")):
+        called = node.op == "call_function" and any(source in reached for source in carriers(node))
+        if (called or node.op == "placeholder") and is_floating(node.meta.get("val")):
             reached.add(node)
     needed: set[fx.Node] = set()
     for node in reversed(graph.nodes):
         if node.op == "output" or node in needed:
-            needed.update(node.all_input_nodes)
+            needed.update(carriers(node))
     return reached & needed
 
 
-def depends(node: fx.Node) -> bool:
-    """Whether the node computes something from the values of its inputs."""
-    return node.op == "call_function" and operator_name(node) not in LIKE
+def operands(node: fx.Node) -> list[fx.Node]:
+    """The nodes among the arguments, once per use: x * x has two."""
+    found: list[fx.Node] = []
+    fx.map_arg((node.args, node.kwargs), found.append)
+    return found
 
 
-def _is_floating(value: object) -> bool:
+def carriers(node: fx.Node) -> list[fx.Node]:
+    """The operands that may receive relevance: not the scale of a normalisation written out, not a tensor's mere shape.
+
+    x / g(x) and x * rsqrt(g(x)): the scale is taken for a constant, as in layer norm (Achtibat et al. 2024).
+    """
+    name = operator_name(node)
+    if name in SHAPE_ONLY:
+        return []
+    if name == "aten::div":
+        return [x for x in node.args[:1] if isinstance(x, fx.Node)]
+    return [x for x in operands(node) if not (name == "aten::mul" and _is_scale(x))]
+
+
+def _is_scale(node: fx.Node) -> bool:
+    name = operator_name(node)
+    if name in KEEPS_SCALE and isinstance(node.args[0], fx.Node):
+        return _is_scale(node.args[0])
+    exponent = node.args[1] if name == "aten::pow" and len(node.args) > 1 else 0
+    return name in ("aten::rsqrt", "aten::reciprocal") or (isinstance(exponent, int | float) and exponent < 0)
+
+
+def is_floating(value: object) -> bool:
+    """Whether a value, or any of several, is a tensor of floating-point numbers."""
     if isinstance(value, tuple | list):
-        return any(_is_floating(v) for v in value)
+        return any(is_floating(v) for v in value)
     return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 

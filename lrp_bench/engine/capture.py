@@ -22,6 +22,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.engine.analysis import remove_unused
+from lrp_bench.engine.decompositions import DECOMPOSITIONS
 from lrp_bench.engine.outputs import FlatOutput, choose_output, named_leaves
 
 # A recurrent module keeps a list of its weights, which torch.export swaps and gives back.
@@ -93,7 +94,7 @@ def from_exported(
     exported: ExportedProgram, output: int | str | None = None, names: Sequence[str] | None = None
 ) -> Program:
     """The flat graph of an exported program; names: of its output tensors, where the program does not know them."""
-    flat = exported.run_decompositions({})
+    flat = exported.run_decompositions(dict(DECOMPOSITIONS))
     graph, copied, constants = fx.Graph(), {}, {}
     placeholders = {node.name: node for node in flat.graph.nodes if node.op == "placeholder"}
     for spec in flat.graph_signature.input_specs:

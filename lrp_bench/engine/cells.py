@@ -100,7 +100,7 @@ class Books:
 
     def share(self, rule: Rule, layer: Affine, a: Tensor, z: Tensor, R: Tensor) -> Tensor:
         """Relevance of a, the input of a layer with the output z."""
-        received = share(rule, layer, Input(a), z if rule.uses_output else None, R)
+        received = share(rule, layer, Input(a), z.clone() if rule.uses_output else None, R)
         if self.kept:
             entry = account(rule, layer, Input(a), R, received)
             self.bias, self.rule = self.bias + entry.bias, self.rule + entry.rule

@@ -50,13 +50,13 @@ def choose(logits: Tensor, target: Tensor | int | None) -> tuple[Tensor, Tensor]
         target = logits.argmax(1)
     elif isinstance(target, int):
         target = torch.full((batch,), target, device=logits.device)
-    target = target.to(logits.device)
+    target = target.detach().to(logits.device)
     if target.shape == logits.shape and target.is_floating_point():
         return target, target.to(logits.dtype)
     if target.shape != (batch,) or target.is_floating_point():
         raise BenchError(
-            f"Expected a target of shape ({batch},) with classes, or floating-point weights of shape ({batch}, {classes}),"
-            f" got {target.dtype} of shape {tuple(target.shape)}: pass one class per sample."
+            f"Expected a target of shape ({batch},) with classes, or floating-point weights ({batch}, {classes}), got "
+            f"{target.dtype} of shape {tuple(target.shape)}: pass one class per sample."
         )
     if bool(((target < 0) | (target >= classes)).any()):
         got = f"{int(target.min())} to {int(target.max())}"

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from lrp_bench.contracts import BenchError
+from lrp_bench.engine.attention import Attention
 from lrp_bench.engine.rules import AlphaBeta, Bias, Epsilon, Flat, Gamma, Rule, ZBox, Zero, ZPlus
 
 PROPORTIONAL = Epsilon()
-KINDS = ("linear", "convolution", "recurrent", "norm", "pool", "scale")
+ATTENTION = Attention()
+KINDS = ("linear", "convolution", "recurrent", "norm", "layer_norm", "pool", "scale")
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,15 @@ class Site:
 
 
 class Composite(ABC):
-    """An assignment of rules to layers."""
+    """An assignment of rules to layers.
 
-    split: Rule = PROPORTIONAL  # sums of two activations, and pools
+    Attention is explained as AttnLRP does unless `attention` says otherwise: softmax by its Taylor expansion, matrix
+    products of two activations half and half, layer, group, instance and RMS norm as affine layers of a constant scale
+    under `split`; of a gate and its signal the signal takes all (Achtibat et al. 2024).
+    """
+
+    split: Rule = PROPORTIONAL  # sums and products of two activations, pools, layer norms
+    attention: Attention = ATTENTION
 
     @abstractmethod
     def rule(self, site: Site) -> Rule:
@@ -46,6 +54,7 @@ class Uniform(Composite):
     """One rule for every layer; pools and sums share in proportion."""
 
     uniform: Rule
+    attention: Attention = ATTENTION
 
     @property
     def split(self) -> Rule:  # type: ignore[override]
@@ -53,16 +62,17 @@ class Uniform(Composite):
         return self.uniform if isinstance(self.uniform, Zero | Epsilon) else Epsilon(bias=self.uniform.bias)
 
     def rule(self, site: Site) -> Rule:  # noqa: D102
-        return self.split if site.kind == "pool" else self.uniform
+        return self.split if site.kind in ("pool", "layer_norm") else self.uniform
 
 
 @dataclass(frozen=True)
 class Layered(Composite):
     """Rules by name pattern (`features.*`, the first that matches), else first, last, by kind, or `otherwise`.
 
-    kinds: linear, convolution, recurrent (an LSTM's linear parts, say; by default as linear), norm (batch norm that no
-    neighbour takes), pool, scale (sums and products with a constant). `first` and `last` are for linear layers and
-    convolutions.
+    kinds: linear, convolution, recurrent (the linear parts of an LSTM, say; unless given, as linear), norm (batch norm
+    that no neighbour takes), layer_norm (layer, group, instance and RMS norm: LRP-0 or LRP-epsilon only), pool, scale
+    (sums and products with a constant). `first` and `last` are for linear layers and convolutions. A pattern gives a
+    layer norm its rule only where that is LRP-0 or LRP-epsilon.
     """
 
     kinds: Mapping[str, Rule] = field(default_factory=dict)
@@ -70,6 +80,8 @@ class Layered(Composite):
     last: Rule | None = None
     names: Mapping[str, Rule] = field(default_factory=dict)
     otherwise: Rule = PROPORTIONAL
+    split: Rule = PROPORTIONAL
+    attention: Attention = ATTENTION
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.kinds) - set(KINDS))
@@ -77,18 +89,23 @@ class Layered(Composite):
             raise BenchError(
                 f"Expected layer kinds among {', '.join(KINDS)}, got {', '.join(unknown)}: correct rule.kinds."
             )
+        norm = self.kinds.get("layer_norm", PROPORTIONAL)
+        if not isinstance(norm, Zero | Epsilon):
+            raise BenchError(f"Expected Zero or Epsilon for layer_norm, got {norm!r}: correct rule.kinds.")
 
     def rule(self, site: Site) -> Rule:  # noqa: D102
         for pattern, rule in self.names.items():
-            if fnmatchcase(site.name, pattern):
+            fits = site.kind != "layer_norm" or isinstance(rule, Zero | Epsilon)
+            if fits and fnmatchcase(site.name, pattern):
                 return rule
         if site.kind in ("linear", "convolution"):
             if site.first and self.first is not None:
                 return self.first
             if site.last and self.last is not None:
                 return self.last
+        otherwise = self.split if site.kind == "layer_norm" else self.otherwise
         kind = "linear" if site.kind == "recurrent" and "recurrent" not in self.kinds else site.kind
-        return self.kinds.get(kind, self.otherwise)
+        return self.kinds.get(kind, otherwise)
 
     def check(self, sites: list[Site]) -> None:  # noqa: D102
         for pattern in self.names:
@@ -136,3 +153,27 @@ def EpsilonGammaBox(  # noqa: N802
 def DeepTaylor(low: float | list[float] = -1.0, high: float | list[float] = 1.0) -> Layered:  # noqa: N802
     """Deep Taylor decomposition: z-B for the first layer, z+ for the others (Montavon et al. 2017)."""
     return Layered({"convolution": ZPlus(), "linear": ZPlus()}, first=ZBox(low, high))
+
+
+def AttnLRP(epsilon: float = 1e-6, gamma: float | None = None, bias: Bias = "absorb") -> Layered:  # noqa: N802
+    """AttnLRP: LRP-epsilon, softmax by its Taylor expansion, products half and half (Achtibat et al. 2024).
+
+    gamma: LRP-gamma in its form for signed inputs for linear layers and convolutions, as the paper has it for vision
+    transformers; None for LRP-epsilon everywhere.
+    """
+    return _attentive(epsilon, gamma, bias, Attention(matmul="half", gate="half"))
+
+
+def CPLRP(epsilon: float = 1e-6, gamma: float | None = None, bias: Bias = "absorb") -> Layered:  # noqa: N802
+    """CP-LRP: attention weights and gates are constants, the values take all (Ali et al. 2022, ICML).
+
+    epsilon, gamma: as in AttnLRP.
+    """
+    return _attentive(epsilon, gamma, bias, Attention(matmul="signal", gate="signal", softmax="constant"))
+
+
+def _attentive(epsilon: float, gamma: float | None, bias: Bias, attention: Attention) -> Layered:
+    plain = Epsilon(epsilon, bias=bias)
+    weighted = plain if gamma is None else Gamma(gamma, epsilon, generalized=True, bias=bias)
+    kinds = {"linear": weighted, "convolution": weighted}
+    return Layered(kinds, split=plain, otherwise=plain, attention=attention)

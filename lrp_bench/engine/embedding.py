@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx
 
 from lrp_bench.contracts import BenchError
-from lrp_bench.engine.analysis import depends, is_getitem, operator_name
+from lrp_bench.engine.analysis import SHAPE_ONLY, is_getitem, operator_name
 from lrp_bench.engine.capture import Program
 from lrp_bench.engine.operators import OPERATORS, Role
 
@@ -127,7 +127,7 @@ def _derived(program: Program) -> set[fx.Node]:
         values = node.meta.get("val")
         values = values if isinstance(values, tuple | list) else [values]
         integers = all(isinstance(v, Tensor) and _is_integer(v.dtype) for v in values)
-        computed = depends(node) and any(source in found for source in node.all_input_nodes)
+        computed = operator_name(node) not in SHAPE_ONLY and any(source in found for source in node.all_input_nodes)
         if integers and (node.op == "placeholder" or computed):
             found.add(node)
     return found

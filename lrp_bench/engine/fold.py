@@ -16,7 +16,10 @@ def fold(program: Program) -> None:
     for node in list(program.graph.nodes):
         if operator_name(node).startswith("aten::_assert"):
             program.graph.erase_node(node)
+        elif operator_name(node) == "aten::pow" and node.args[1] == 2:
+            node.target, node.args = torch.ops.aten.mul.Tensor, (node.args[0], node.args[0])
     _fold_constants(program)
+    _set_infinities(program)
     _fold_batch_norms(program)
     remove_unused(program.graph)
 
@@ -25,12 +28,41 @@ def _fold_constants(program: Program) -> None:
     for node in list(program.graph.nodes):
         if not isinstance(node.target, torch._ops.OpOverload) or torch.Tag.nondeterministic_seeded in node.target.tags:
             continue
-        known = {source: program.constant(source) for source in node.all_input_nodes}
+        known = {source: _known(program, node, source) for source in node.all_input_nodes}
         if all(value is not None for value in known.values()):
             positional, named = fx.map_arg((node.args, node.kwargs), known.__getitem__)
             value = node.target(*positional, **named)
             if isinstance(value, Tensor):
                 node.replace_all_uses_with(program.add_constant(f"folded_{node.name}", value, node))
+
+
+def _set_infinities(program: Program) -> None:
+    """What adds minus infinity sets it, after the sum; a mask that masks nothing goes."""
+    for node in list(program.graph.nodes):
+        name = operator_name(node)
+        mask = program.constant(node.args[1]) if name in ("aten::add", "aten::masked_fill") else None
+        if name == "aten::masked_fill" and mask is not None and not bool(mask.any()):
+            node.replace_all_uses_with(node.args[0])
+        elif name == "aten::add" and mask is not None and bool((mask == -torch.inf).any()):
+            _set_infinity(program, node, mask)
+
+
+def _set_infinity(program: Program, node: fx.Node, mask: Tensor) -> None:
+    out = mask == -torch.inf
+    node.update_arg(1, program.add_constant(f"{node.name}_finite", mask.masked_fill(out, 0.0), node))
+    where = program.add_constant(f"{node.name}_masked", out, node)
+    with program.graph.inserting_after(node):
+        filled = program.graph.call_function(torch.ops.aten.masked_fill.Scalar, (node, where, -torch.inf))
+    filled.meta = dict(node.meta)
+    node.replace_all_uses_with(filled, delete_user_cb=lambda user: user is not filled)
+
+
+def _known(program: Program, node: fx.Node, source: fx.Node) -> Tensor | None:
+    """The constant; new_zeros and the like ask of a tensor only its type, if they are given a shape."""
+    value = source.meta.get("val")
+    if operator_name(node).startswith("aten::new_") and source is node.args[0] and isinstance(value, Tensor):
+        return torch.empty((), dtype=value.dtype, device=value.device)
+    return program.constant(source)
 
 
 def _fold_batch_norms(program: Program) -> None:

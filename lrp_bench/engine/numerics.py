@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def stabilize(z: Tensor, epsilon: float, *, relative: bool = False) -> Tensor:
-    """Z + epsilon * sign(z), with sign(0) = +1; the shape of z.
+    """The stabilised z + epsilon * sign(z), with sign(0) = +1; the shape of z.
 
     relative: epsilon is multiplied by the root mean square of each sample's z, so that it has no unit.
     """
@@ -23,13 +23,14 @@ def rms(z: Tensor) -> Tensor:
 def quotient(R: Tensor, z: Tensor, epsilon: float, *, relative: bool = False, sign: int = 0) -> Tensor:
     """R / stabilize(z, epsilon), in the shape of z; with epsilon 0 the quotient is 0 where z is 0 (0/0 = 0).
 
-    sign: +1 where z is known to be never negative, -1 where it is never positive: one pass over memory less.
+    z is used up: without a sign to look for, no memory but its own is touched. sign: +1 where z is known to be never
+    negative, -1 where it is never positive.
     """
-    if epsilon == 0.0:
-        zero = z == 0
-        return torch.where(zero, 0.0, R / torch.where(zero, 1.0, z))
-    known = sign and not relative
-    denominator = z + sign * epsilon if known else stabilize(z, epsilon, relative=relative)
+    if epsilon == 0.0 or relative:  # which is 0 too where all of a sample's z are
+        denominator = stabilize(z, epsilon, relative=True) if relative else z
+        zero = denominator == 0
+        return torch.where(zero, 0.0, R / torch.where(zero, 1.0, denominator))
+    denominator = z.add_(sign * epsilon) if sign else stabilize(z, epsilon)
     return torch.div(R, denominator, out=denominator)
 
 

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from lrp_bench.engine.affine import Affine, Averaging, Convolution, Dense, Scale
+from lrp_bench.contracts import BenchError
+from lrp_bench.engine import normalization
+from lrp_bench.engine.affine import Affine, Averaging, Convolution, Dense, MatrixProduct, Scale
 
 
 class Role(Enum):
@@ -20,6 +22,8 @@ class Role(Enum):
     PASS = "pass"  # unchanged
     OWN_GRADIENT = "own gradient"  # movement of values, and the winner of a maximum: their gradient is the rule
     SPLIT = "split"  # in proportion to the parts
+    PRODUCT = "product"  # of two activations: half each, or the signal takes all
+    SOFTMAX = "softmax"  # its Taylor expansion
     UNROLLED = "unrolled"  # over time, with the composite's rule for the linear parts
     STOPS = "stops here: one number per token"
 
@@ -41,7 +45,7 @@ class Operator:
     """An entry of the table.
 
     kind: what a composite calls it. keeps_zero: the output is zero where the input is. layer: builds the affine
-    operator.
+    operator; late: from the input itself, for each batch.
     """
 
     role: Role
@@ -49,6 +53,7 @@ class Operator:
     keeps_zero: bool = True
     kind: str = ""
     layer: Callable[[fx.Node, Value], Affine] | None = None
+    late: bool = False
 
 
 def arguments(node: fx.Node, value: Value) -> dict[str, Any]:
@@ -62,6 +67,11 @@ def arguments(node: fx.Node, value: Value) -> dict[str, Any]:
 def _dense(node: fx.Node, value: Value) -> Affine:
     a = arguments(node, value)
     return Dense(a["weight"], a["bias"])
+
+
+def _addmm(node: fx.Node, value: Value) -> Affine:
+    a = arguments(node, value)
+    return Dense(a["alpha"] * a["mat2"].mT, a["beta"] * a["self"])
 
 
 def _convolution(node: fx.Node, value: Value) -> Affine:
@@ -107,14 +117,31 @@ def _averaging(node: fx.Node, value: Value) -> Affine:
 def _elementwise(node: fx.Node, value: Value) -> Affine:
     """W x + b per element, read off the operator itself: b is its value at 0 and w its slope."""
     operands = [value(x) for x in node.args if isinstance(x, fx.Node)]
-    shape = next((x.shape for x in operands if x is not None), ())
+    shape = next((x.shape for x in operands if isinstance(x, Tensor)), ())
     like = node.meta["val"]
     probe = torch.zeros(shape, dtype=like.dtype, device=like.device, requires_grad=True)
     given = [probe if isinstance(x, fx.Node) and value(x) is None else value(x) for x in node.args]
     with torch.enable_grad():
         y = node.target(*given, **node.kwargs)  # type: ignore[operator]
         slope = torch.autograd.grad(y.sum(), probe)[0]
-    return Scale(slope, y.detach() if bool((y != 0).any()) else None)
+    shifts = str(node.target).startswith(("aten.add", "aten.sub", "aten.rsub"))
+    return Scale(slope, y.detach() if shifts else None)
+
+
+def _matrix_product(node: fx.Node, value: Value) -> Affine:
+    left, right = (value(x) for x in node.args)
+    if any(isinstance(x, Tensor) and x.dim() < 2 for x in (left, right)):
+        raise BenchError("Expected matrices in a product with a constant, got a vector: give it a second dimension.")
+    if left is None and right.dim() == 2:
+        return Dense(right.mT, None)
+    return MatrixProduct(right if left is None else left, None, left is None)
+
+
+def _norm(build: Callable[[dict[str, Any]], Affine]) -> Operator:
+    def layer(node: fx.Node, value: Value) -> Affine:
+        return build(arguments(node, value))
+
+    return Operator(Role.AFFINE, keeps_zero=False, kind="layer_norm", layer=layer, late=True)
 
 
 def _named(names: str, operator: Operator) -> dict[str, Operator]:
@@ -130,6 +157,7 @@ def _affine(
 OPERATORS: Mapping[str, Operator] = {
     **_named("lstm gru rnn_tanh rnn_relu", Operator(Role.UNROLLED, keeps_zero=False, kind="recurrent")),
     **_affine("linear", "linear", _dense),
+    **_affine("addmm", "linear", _addmm),
     **_affine("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d", "convolution", _convolution),
     **_affine("_native_batch_norm_legit_no_training", "norm", _batch_norm),
     **_affine(
@@ -138,7 +166,16 @@ OPERATORS: Mapping[str, Operator] = {
         _averaging,
         Sign.INHERITED,
     ),
-    **_affine("mul div neg rsub", "scale", _elementwise),  # with a constant
+    **_affine("div neg rsub", "scale", _elementwise),  # with a constant, or by one
+    **_named("mul", Operator(Role.PRODUCT, keeps_zero=False, kind="scale", layer=_elementwise)),
+    **_named("matmul bmm mm", Operator(Role.PRODUCT, keeps_zero=False, kind="linear", layer=_matrix_product)),
+    **_named("softmax _softmax", Operator(Role.SOFTMAX, Sign.NONNEGATIVE, keeps_zero=False)),
+    **_named("log_softmax _log_softmax", Operator(Role.SOFTMAX, keeps_zero=False)),
+    **_named("layer_norm native_layer_norm", _norm(normalization.layer_norm)),
+    **_named("rms_norm", _norm(normalization.rms_norm)),
+    **_named("group_norm", _norm(normalization.group_norm)),
+    **_named("instance_norm", _norm(normalization.instance_norm)),
+    **_named("_native_batch_norm_legit", _norm(normalization.batch_norm)),
     **_named("add", Operator(Role.SPLIT, Sign.INHERITED, kind="scale", layer=_elementwise)),
     **_named("sub", Operator(Role.SPLIT, Sign.UNKNOWN, kind="scale", layer=_elementwise)),
     **_named("relu relu6", Operator(Role.PASS, Sign.NONNEGATIVE)),
@@ -157,6 +194,7 @@ OPERATORS: Mapping[str, Operator] = {
         "view reshape _unsafe_view flatten unflatten permute transpose t squeeze unsqueeze select slice cat stack "
         "split "
         "split_with_sizes chunk unbind expand repeat narrow index index_select gather roll flip clone alias "
+        "masked_fill where pad "
         "lift_fresh_copy _to_copy pixel_shuffle pixel_unshuffle channel_shuffle constant_pad_nd reflection_pad1d "
         "reflection_pad2d replication_pad1d replication_pad2d",
         Operator(Role.OWN_GRADIENT, Sign.INHERITED),

@@ -34,8 +34,8 @@ class LRP:
     and left as it was. Or an ExportedProgram, or the path of a .pt2 file, which are explained as they are.
     rule: a Rule for every layer, or a Composite. example: one batch of inputs, a tuple where the model has several;
     other batch sizes, and other shapes the model takes, may be explained later. output: the index, key or attribute of
-    the logits where the model returns several tensors. Weights that change after capture are noticed and captured
-    anew. Raises BenchError for what cannot be explained.
+    the logits where the model returns several tensors. Weights that change after capture are noticed (unless through
+    .data) and captured anew. Raises BenchError for what cannot be explained.
     """
 
     def __init__(
@@ -54,10 +54,11 @@ class LRP:
         self.composite = Uniform(rule) if isinstance(rule, Rule) else rule
         self.output = output
         self._captured: dict[object, tuple[fx.GraphModule, list[Covered]]] = {}
-        self._weights = self._state()
-        inputs = _as_tuple(example)
-        check_inputs(inputs)
-        self.coverage = self._program(inputs)[1]
+        self.weights_seen = self.weights_now()
+        with torch.inference_mode(False):
+            inputs = _copied(example)
+            check_inputs(inputs)
+            self.coverage = self._program(inputs)[1]
 
     @overload
     def __call__(self, x: Tensor, target: Tensor | int | None = None) -> Explanation: ...
@@ -75,32 +76,35 @@ class LRP:
         starts from there. `layers` and `ledger` are computed by a second pass when first asked for. Raises BenchError
         for bad input and for relevance that is not finite.
         """
-        inputs = _as_tuple(x)
+        with torch.inference_mode(False):
+            inputs = _copied(x)
+            return self._explain(inputs, target, single=isinstance(x, Tensor))
+
+    def _explain(self, inputs: tuple[Tensor, ...], target: Tensor | int | None, *, single: bool) -> Explanation:
         check_inputs(inputs)
         module, _ = self._program(inputs)
-        arguments, leaves = with_leaves(module, inputs)
-        with torch.enable_grad():
-            logits = module(*arguments)
-        check_logits(logits, len(inputs[0]))
-        chosen, weights = choose(logits.detach(), target)
-        start = weights * logits.detach()
-        relevance = relevance_of(inputs, leaves, logits, start)
+        output, leaves = _forward(module, inputs)
+        check_logits(output, len(inputs[0]))
+        logits = output.detach().clone()  # a rule may use up the last layer's output
+        chosen, weights = choose(logits, target)
+        start = weights * logits
+        relevance = relevance_of(inputs, leaves, output, start)
         check_relevance(relevance)
-        trace = _Traced(module, inputs, start)
-        rest = logits.detach(), chosen, start.sum(1)
-        lazy = _Lazy[Tensor](trace, "layers"), _Lazy[LedgerEntry](trace, "ledger")
-        if isinstance(x, Tensor):
-            return Explanation(x, *rest, relevance[0], *lazy)
+        traced = _Traced(self, module, inputs, start)
+        rest = logits, chosen, start.sum(1)
+        lazy = _Lazy[Tensor](traced, "layers"), _Lazy[LedgerEntry](traced, "ledger")
+        if single:
+            return Explanation(inputs[0], *rest, relevance[0], *lazy)
         return JointExplanation(inputs, *rest, relevance, *lazy)
 
     def _program(self, inputs: tuple[Tensor, ...]) -> tuple[fx.GraphModule, list[Covered]]:
-        state = self._state()
-        if state != self._weights:
+        now = self.weights_now()
+        if now != self.weights_seen:
             self._captured.clear()
-            self._weights = state
-        key = tuple((x.shape[1:], x.dtype, x.device) for x in inputs)
+            self.weights_seen = now
         if isinstance(self.model, ExportedProgram):
             check_inputs_of(self.model, inputs)
+        key = tuple((x.shape[1:], x.dtype, x.device) for x in inputs)
         if key not in self._captured:
             self._captured[key] = rewrite(self._capture(inputs), self.composite)
         return self._captured[key]
@@ -110,7 +114,8 @@ class LRP:
             return capture(self.model, inputs, self.output)
         return from_exported(on_device(self.model, inputs[0].device), self.output)
 
-    def _state(self) -> list[tuple[int, int]]:
+    def weights_now(self) -> list[tuple[int, int]]:
+        """Where each weight lies and how often it was changed in place; changes through .data do not show."""
         if isinstance(self.model, nn.Module):
             tensors = [*self.model.parameters(), *self.model.buffers()]
         else:
@@ -118,24 +123,40 @@ class LRP:
         return [(t.data_ptr(), t._version) for t in tensors]
 
 
-def _as_tuple(x: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
-    return (x,) if isinstance(x, Tensor) else tuple(x)
+def _copied(x: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    given = (x,) if isinstance(x, Tensor) else tuple(x)
+    return tuple(part.detach().clone() if isinstance(part, Tensor) else part for part in given)
+
+
+def _forward(
+    module: fx.GraphModule, inputs: tuple[Tensor, ...], trace: Trace | None = None
+) -> tuple[Tensor, list[Tensor | None]]:
+    """The logits, and the leaves that the relevance arrives at."""
+    arguments, leaves = with_leaves(module, inputs)
+    with torch.enable_grad():
+        return module(*arguments, trace), leaves
 
 
 class _Traced:
     """The pass that records, made when first needed."""
 
-    def __init__(self, module: fx.GraphModule, inputs: tuple[Tensor, ...], start: Tensor) -> None:
-        self.module, self.inputs, self.start = module, inputs, start
+    def __init__(self, lrp: LRP, module: fx.GraphModule, inputs: tuple[Tensor, ...], start: Tensor) -> None:
+        self.lrp, self.module, self.inputs, self.start = lrp, module, inputs, start
+        self.weights = lrp.weights_seen
         self.trace: Trace | None = None
 
     def __call__(self) -> Trace:
         if self.trace is None:
-            self.trace = Trace()
-            arguments, leaves = with_leaves(self.module, self.inputs)
-            with torch.enable_grad():
-                logits = self.module(*arguments, self.trace)
-            relevance_of(self.inputs, leaves, logits, self.start)
+            if self.weights != self.lrp.weights_now():
+                raise BenchError(
+                    "Expected the weights that were explained, got others: "
+                    "look at layers and ledger before the model changes."
+                )
+            trace = Trace()
+            with torch.inference_mode(False):
+                output, leaves = _forward(self.module, self.inputs, trace)
+                relevance_of(self.inputs, leaves, output, self.start)
+            self.trace = trace
         return self.trace
 
 

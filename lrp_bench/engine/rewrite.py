@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from lrp_bench.contracts import BenchError
@@ -12,18 +13,26 @@ from lrp_bench.engine.analysis import (
     ABSORBED,
     absorb,
     active_nodes,
+    carriers,
     forward_count,
+    is_floating,
     is_getitem,
     module_names,
+    operands,
     operator_name,
     remove_unused,
 )
+from lrp_bench.engine.attention import MixStep, ProductStep, SoftmaxStep
 from lrp_bench.engine.capture import Program
 from lrp_bench.engine.composites import Composite, Site
 from lrp_bench.engine.embedding import carry_tokens, token_embedding
 from lrp_bench.engine.fold import fold
+from lrp_bench.engine.gates import Gates
+from lrp_bench.engine.late import Call, LateStep, late
+from lrp_bench.engine.layouts import Layouts, layouts
 from lrp_bench.engine.operators import OPERATORS, Operator, Role, Sign
 from lrp_bench.engine.recurrent import recurrent_step
+from lrp_bench.engine.rules import Rule
 from lrp_bench.engine.steps import AffineStep, PassStep, SumStep, Tap
 
 GETITEM = Operator(Role.OWN_GRADIENT, Sign.INHERITED)
@@ -51,8 +60,9 @@ class _Rewriter:
         carry_tokens(program)
         self.program, self.composite, self.graph = program, composite, program.graph
         self.root = nn.Module()
-        self.active = active_nodes(self.graph)
+        self.active, self.layouts = active_nodes(self.graph), layouts(self.graph)
         self.entries = {n: self.entry(n) for n in self.graph.nodes if n in self.active and n.op == "call_function"}
+        self.gates = Gates(self.entries)
         self.sites = self.name_sites()
         with self.graph.inserting_after(program.inputs[-1]):
             self.trace = self.graph.placeholder("trace", default_value=None)
@@ -71,7 +81,7 @@ class _Rewriter:
     def entry(self, node: fx.Node) -> Operator:
         name = operator_name(node)
         entry = GETITEM if is_getitem(node) else EMBEDDING if node.target is token_embedding else OPERATORS.get(name)
-        if entry is None or (entry.role is Role.AFFINE and self.count_active(node) != 1):
+        if entry is None or (entry.role is Role.AFFINE and len(self.sources(node)) != 1):
             where = (module_names(node) or ["the model itself"])[-1]
             raise BenchError(
                 f"Expected operators that have a relevance rule, got {name}{' of several activations' if entry else ''}"
@@ -80,11 +90,12 @@ class _Rewriter:
             )
         return entry
 
-    def count_active(self, node: fx.Node) -> int:
-        return sum(source in self.active for source in node.all_input_nodes)
+    def sources(self, node: fx.Node) -> list[fx.Node]:
+        """The operands that relevance goes to, once per use."""
+        return [source for source in carriers(node) if source in self.active]
 
     def has_rule(self, node: fx.Node, entry: Operator) -> bool:
-        return entry.role is Role.UNROLLED or (entry.layer is not None and self.count_active(node) == 1)
+        return entry.role is Role.UNROLLED or (entry.layer is not None and len(self.sources(node)) == 1)
 
     def name_sites(self) -> dict[fx.Node, Site]:
         def weighted(node: fx.Node) -> bool:
@@ -96,7 +107,8 @@ class _Rewriter:
         sites = {}
         for node, entry in self.entries.items():
             inner = (module_names(node) or [""])[-1]
-            shared = not inner or inner in taken or entry.role is Role.SPLIT
+            beside = entry.role in (Role.PRODUCT, Role.SOFTMAX) and not self.has_rule(node, entry)
+            shared = not inner or inner in taken or entry.role is Role.SPLIT or beside
             name = f"{inner}.{node.name}".lstrip(".") if shared else inner
             if self.has_rule(node, entry):
                 taken.add(name)
@@ -108,9 +120,9 @@ class _Rewriter:
         for node, entry in self.entries.items():
             sources = [s for s in node.all_input_nodes if isinstance(s.meta.get("val"), Tensor | tuple | list)]
             inherits = entry.sign is Sign.INHERITED and all(self.at_least_zero(s, found) for s in sources)
-            below: Any = node.args[2] if operator_name(node) == "aten::constant_pad_nd" and len(node.args) > 2 else 0
-            padded = below < 0
-            if entry.sign is Sign.NONNEGATIVE or (inherits and not padded and self.adds_no_constant(node)):
+            if entry.sign is Sign.NONNEGATIVE or (
+                inherits and not fills_below_zero(node) and self.adds_no_constant(node)
+            ):
                 found.add(node)
         return found
 
@@ -124,22 +136,29 @@ class _Rewriter:
 
     def replace(self, node: fx.Node, entry: Operator) -> Covered:
         name, site, said = operator_name(node), self.sites[node], entry.role.value
+        place = Layouts(self.layouts[node], tuple(self.layouts[s] for s in self.sources(node)))
         if entry.role is Role.UNROLLED:
             said = self.unroll(node, site)
         elif self.has_rule(node, entry):
             rule = self.composite.rule(site)
-            layer = entry.layer(node, self.value)  # type: ignore[misc]
-            source = next(s for s in node.all_input_nodes if s in self.active)
-            step = AffineStep(site.name, layer, rule, nonnegative=source in self.nonnegative)
-            self.call(node, step, (source,))
+            self.check_layout(rule, site, place)
+            self.affine(node, entry, rule, place)
             said = repr(rule)
         elif entry.role is Role.SPLIT:
             factor: float = node.kwargs.get("alpha", 1)  # type: ignore[assignment]
             factor = -factor if name == "aten::sub" else factor
-            self.call(node, SumStep(site.name, factor, self.composite.split), node.args[:2])
+            self.check_layout(self.composite.split, site, place)
+            self.call(node, SumStep(site.name, factor, self.composite.split, place), node.args[:2])
             said = f"{said}: {self.composite.split!r}"
+        elif entry.role is Role.PRODUCT:
+            said = f"{said}: {self.product(node, site, place)}"
+        elif entry.role is Role.SOFTMAX:
+            said = f"{said}: {self.softmax(node, site, place)}"
         elif entry.role is Role.PASS:
             node.op, node.target = "call_module", self.add(PassStep(node.target))  # type: ignore[arg-type]
+        elif entry.role is Role.OWN_GRADIENT and self.mixes(node):
+            self.call(node, MixStep(f"{site.name}.{node.name}", node.target, place), node.args, node.kwargs)  # type: ignore[arg-type]
+            said = f"{said}, constants take theirs"
         return Covered(site.name, name, said)
 
     def unroll(self, node: fx.Node, site: Site) -> str:
@@ -149,13 +168,55 @@ class _Rewriter:
         node.op, node.target, node.args, node.kwargs = "call_module", self.add(step), sources, {"trace": self.trace}
         return repr(rule)
 
+    def affine(self, node: fx.Node, entry: Operator, rule: Rule, place: Layouts) -> None:
+        name, (source,) = self.sites[node].name, self.sources(node)
+        nonnegative = source in self.nonnegative
+        others = [s for s in dict.fromkeys(operands(node)) if s is not source and self.program.constant(s) is None]
+        if not others and not entry.late:
+            step = AffineStep(name, entry.layer(node, self.value), rule, place, nonnegative=nonnegative)  # type: ignore[misc]
+        else:
+            build = late(entry.layer, Call.of(node), source, others, self.value, sees_input=entry.late)  # type: ignore[arg-type]
+            step = LateStep(name, build, rule, place, nonnegative=nonnegative)
+        self.call(node, step, (source, *others))
+
+    def check_layout(self, rule: Rule, site: Site, place: Layouts) -> None:
+        if rule.relative and not place.out.plain:
+            raise BenchError(
+                f"Expected an absolute epsilon for {site.name}, where samples do not lie along the first dimension, "
+                f"got {rule!r}: set relative to false, or give the layer a rule of its own."
+            )
+
+    def product(self, node: fx.Node, site: Site, place: Layouts) -> str:
+        attention, rule = self.composite.attention, self.composite.split
+        self.check_layout(rule, site, place)
+        sharing = attention.gate if operator_name(node) == "aten::mul" else attention.matmul
+        signal = self.gates.signal(node) if sharing == "signal" else None
+        self.call(node, ProductStep(site.name, node.target, rule, signal, place), node.args)  # type: ignore[arg-type]
+        return "half each" if signal is None else "the signal takes all"
+
+    def softmax(self, node: fx.Node, site: Site, place: Layouts) -> str:
+        self.check_layout(self.composite.split, site, place)
+        constant = self.composite.attention.softmax == "constant" and node in self.gates.used
+        step = SoftmaxStep(site.name, node.target, self.composite.split, place, constant=constant)  # type: ignore[arg-type]
+        self.call(node, step, node.args, node.kwargs)
+        return "constant" if constant else "Taylor expansion"
+
+    def mixes(self, node: fx.Node) -> bool:
+        """Whether constants stand beside the activations; none of them may hand relevance on."""
+        beside = [s for s in operands(node) if s not in self.sources(node) and is_floating(s.meta.get("val"))]
+        for source in [s for s in beside if s.op == "call_function"]:
+            with self.graph.inserting_before(node):
+                node.replace_input_with(source, self.graph.call_function(torch.ops.aten.detach.default, (source,)))
+        return bool(beside) or operator_name(node) in ("aten::constant_pad_nd", "aten::pad", "aten::masked_fill")
+
     def value(self, argument: object) -> object:
         """An argument with weights as tensors and activations as None."""
         return fx.map_arg(argument, self.program.constant) if isinstance(argument, fx.Node) else argument
 
-    def call(self, node: fx.Node, step: nn.Module, sources: tuple[object, ...]) -> None:
+    def call(self, node: fx.Node, step: nn.Module, sources: Any, options: Any = None) -> None:
         """Let the node call the step; of several outputs the step gives only the first."""
-        node.op, node.target, node.args, node.kwargs = "call_module", self.add(step), sources, {"trace": self.trace}  # type: ignore[assignment]
+        node.op, node.target, node.args = "call_module", self.add(step), sources
+        node.kwargs = {**(options or {}), "trace": self.trace}
         for user in [u for u in node.users if u.op == "call_function" and is_getitem(u)]:
             user.replace_all_uses_with(node)
             self.graph.erase_node(user)
@@ -177,7 +238,8 @@ class _Rewriter:
                 continue
             layer = node.args[0]
             before = self.step(layer)
-            if isinstance(before, AffineStep) and len(layer.users) == 1 and vanishing[node]:
+            alone = len(layer.users) == 1 and vanishing[node]
+            if isinstance(before, AffineStep) and alone and not before.rule.relative:  # its rms is that of z itself
                 before.rectified = True
                 absorb(layer, node)
                 node.replace_all_uses_with(layer)
@@ -219,6 +281,12 @@ class _Rewriter:
     def tap(self, name: str, source: fx.Node, before: fx.Node) -> fx.Node:
         with self.graph.inserting_before(before):
             return self.graph.call_module(self.add(Tap(name)), (source,), {"trace": self.trace})
+
+
+def fills_below_zero(node: fx.Node) -> bool:
+    """Whether padding or masking puts a negative number among the values."""
+    fills = operator_name(node) in ("aten::constant_pad_nd", "aten::pad", "aten::masked_fill", "aten::where")
+    return fills and any(isinstance(x, int | float) and x < 0 for x in (*node.args, *node.kwargs.values()))
 
 
 def operator_name_of(step: PassStep) -> str:

@@ -57,33 +57,40 @@ class Term:
     """One quotient of a rule.
 
     parts: pairs (input, layer with modified weights) whose contributions add up; None in place of an input that is
-    zero. offset: the term's bias, as it broadcasts to the output. z: the contributions and the offset summed, where
-    already known. sign: +1 where z is never negative, -1 where it is never positive, 0 where it may be either.
+    zero. biased: the first layer's bias is the term's. factor, mask: the coefficient is their product, a number and one
+    per output. z: contributions and bias summed, where already known; it is used up. sign: +1 where z is never
+    negative, -1 where it is never positive, 0 where it may be either.
     """
 
     parts: Sequence[tuple[Tensor | None, Affine]]
-    offset: Tensor | None = None
-    coefficient: float | Tensor = 1.0
+    biased: bool = True
+    factor: float = 1.0
+    mask: Tensor | None = None
     z: Tensor | None = None
     sign: int = 0
 
+    @property
+    def offset(self) -> Tensor | None:
+        """The term's bias, as it broadcasts to the output."""
+        return self.parts[0][1].offset if self.biased else None
+
     def arriving(self, R: Tensor) -> Tensor:
         """The relevance that this term shares."""
-        return R if isinstance(self.coefficient, float) and self.coefficient == 1.0 else R * self.coefficient
+        return self.factor * (R if self.mask is None else R * self.mask)
 
     def contributions(self) -> list[tuple[Tensor, Affine]]:
         """The parts that are there."""
         return [(a, layer) for a, layer in self.parts if a is not None]
 
     def total(self, *, with_offset: bool) -> Tensor:
-        """z, with or without the offset."""
+        """z, with or without the bias."""
         if self.z is not None:
             return self.z if with_offset or self.offset is None else self.z - self.offset
         (a, layer), *others = self.contributions()
-        z = layer.linear(a)
+        z = layer(a) if with_offset and self.biased else layer.linear(a)
         for a, layer in others:
             z = z.add_(layer.linear(a))
-        return z.add_(self.offset) if with_offset and self.offset is not None else z
+        return z
 
 
 class Rule(ABC):
@@ -99,8 +106,13 @@ class Rule(ABC):
     def terms(self, a: Input, layer: Affine, z: Tensor | None) -> list[Term]:
         """The quotients of this rule.
 
-        z: the layer's output, which may be given if `uses_output`; where `a.rectified`, behind the ReLU.
+        z: the layer's output, which may be given if `uses_output`, and is used up; where `a.rectified`, behind the
+        ReLU.
         """
+
+    def _sign(self, a: Input, z: Tensor | None) -> int:
+        """That of the layer's own output with its bias: behind a ReLU it is not negative."""
+        return int(a.rectified and z is not None and self.bias != "exclude")
 
     def __post_init__(self) -> None:
         self._check("epsilon", "a finite number >= 0", lambda v: _number(v) and v >= 0)
@@ -128,7 +140,7 @@ class Zero(Rule):
     uses_output: ClassVar[bool] = True
 
     def terms(self, a: Input, layer: Affine, z: Tensor | None) -> list[Term]:  # noqa: D102
-        return [Term([(a.value, layer)], layer.offset, z=z, sign=int(a.rectified and z is not None))]
+        return [Term([(a.value, layer)], z=z, sign=self._sign(a, z))]
 
 
 @dataclass(frozen=True)
@@ -145,7 +157,7 @@ class Epsilon(Rule):
     uses_output: ClassVar[bool] = True
 
     def terms(self, a: Input, layer: Affine, z: Tensor | None) -> list[Term]:  # noqa: D102
-        return [Term([(a.value, layer)], layer.offset, z=z, sign=int(a.rectified and z is not None))]
+        return [Term([(a.value, layer)], z=z, sign=self._sign(a, z))]
 
 
 @dataclass(frozen=True)
@@ -173,15 +185,15 @@ class Gamma(Rule):
 
     def terms(self, a: Input, layer: Affine, z: Tensor | None) -> list[Term]:  # noqa: D102
         plus = layer.favoured(self.gamma)
+        if a.nonnegative and a.rectified and self.bias != "exclude":  # relevance arrives where 0 < z <= z_gamma
+            return [Term([(a.value, plus)], z=plus(a.value).clamp_(min=0), sign=1)]
         if not self.generalized:
-            return [Term([(a.value, plus)], plus.offset)]
+            return [Term([(a.value, plus)])]
         minus = layer.favoured(self.gamma, negative=True)
-        upper = Term([(a.positive, plus), (a.negative, minus)], plus.offset)
-        if a.rectified:
-            return [upper]
+        upper = Term([(a.positive, plus), (a.negative, minus)])
         at_least_zero = ((layer(a.value) if z is None else z) >= 0).to(a.value.dtype)
-        lower = Term([(a.positive, minus), (a.negative, plus)], minus.offset, 1 - at_least_zero)
-        return [replace(upper, coefficient=at_least_zero), lower]
+        lower = Term([(a.positive, minus), (a.negative, plus)], mask=1 - at_least_zero)
+        return [replace(upper, mask=at_least_zero), lower]
 
 
 @dataclass(frozen=True)
@@ -214,14 +226,14 @@ class AlphaBeta(Rule):
 
     def terms(self, a: Input, layer: Affine, z: Tensor | None) -> list[Term]:  # noqa: D102
         plus, minus = layer.positive, layer.negative
-        positive = Term([(a.positive, plus), (a.negative, minus)], plus.offset, self.alpha, sign=1)
+        positive = Term([(a.positive, plus), (a.negative, minus)], factor=self.alpha, sign=1)
         if self.beta == 0:
             return [positive]
         z_plus = positive.total(with_offset=True)
-        z_minus = None if z is None else (z - z_plus).clamp_(max=0)
+        z_minus = None if z is None else z.sub_(z_plus).clamp_(max=0)
         return [
             replace(positive, z=z_plus),
-            Term([(a.positive, minus), (a.negative, plus)], minus.offset, -self.beta, z_minus, sign=-1),
+            Term([(a.positive, minus), (a.negative, plus)], factor=-self.beta, z=z_minus, sign=-1),
         ]
 
 
@@ -234,7 +246,7 @@ class ZPlus(Rule):
 
     def terms(self, a: Input, layer: Affine, z: Tensor | None) -> list[Term]:  # noqa: D102
         plus, minus = layer.positive, layer.negative
-        return [Term([(a.positive, plus), (a.negative, minus)], plus.offset, sign=1)]
+        return [Term([(a.positive, plus), (a.negative, minus)], sign=1)]
 
 
 @dataclass(frozen=True)
@@ -265,7 +277,7 @@ class ZBox(Rule):
 
     def terms(self, a: Input, layer: Affine, z: Tensor | None) -> list[Term]:  # noqa: D102
         low, high = (-_bound(v, a.value) for v in (self.low, self.high))
-        return [Term([(a.value, layer), (low, layer.positive), (high, layer.negative)])]
+        return [Term([(a.value, layer), (low, layer.positive), (high, layer.negative)], biased=False)]
 
 
 @dataclass(frozen=True)
@@ -277,7 +289,7 @@ class WSquare(Rule):
     vanishes: ClassVar[bool] = False
 
     def terms(self, a: Input, layer: Affine, z: Tensor | None) -> list[Term]:  # noqa: D102
-        return [Term([(torch.ones_like(a.value), layer.squared)], layer.squared.offset, sign=1)]
+        return [Term([(torch.ones_like(a.value), layer.squared)], sign=1)]
 
 
 @dataclass(frozen=True)
@@ -289,7 +301,7 @@ class Flat(Rule):
     vanishes: ClassVar[bool] = False
 
     def terms(self, a: Input, layer: Affine, z: Tensor | None) -> list[Term]:  # noqa: D102
-        return [Term([(torch.ones_like(a.value), layer.flat)], sign=1)]
+        return [Term([(torch.ones_like(a.value), layer.flat)], biased=False, sign=1)]
 
 
 def _listed(value: float | Sequence[float]) -> list[float]:

@@ -12,7 +12,8 @@ from torch.autograd.function import FunctionCtx
 
 from lrp_bench.contracts import LedgerEntry
 from lrp_bench.engine.affine import Affine
-from lrp_bench.engine.numerics import per_sample, quotient
+from lrp_bench.engine.layouts import PAIR, PLAIN, Layouts
+from lrp_bench.engine.numerics import quotient
 from lrp_bench.engine.rules import Input, Rule
 from lrp_bench.engine.share import account, share
 
@@ -52,10 +53,10 @@ class _Record(torch.autograd.Function):
 class AffineStep(nn.Module):
     """A linear operator under a rule. rectified: a ReLU follows and is applied here, in place."""
 
-    def __init__(self, name: str, layer: Affine, rule: Rule, *, nonnegative: bool) -> None:
+    def __init__(self, name: str, layer: Affine, rule: Rule, layouts: Layouts = PLAIN, *, nonnegative: bool) -> None:
         super().__init__()
         self.name, self.layer, self.rule, self.nonnegative = name, layer, rule, nonnegative
-        self.rectified = False
+        self.layouts, self.rectified = layouts, False
 
     def forward(self, x: Tensor, *, trace: Trace | None) -> Tensor:
         """The operator's output, (batch, ...)."""
@@ -79,7 +80,7 @@ class _Share(torch.autograd.Function):
         a = Input(x, step.nonnegative, step.rectified)
         received = share(step.rule, step.layer, a, z, R)
         if ctx.trace is not None:
-            ctx.trace.ledger[step.name] = account(step.rule, step.layer, a, R, received)
+            ctx.trace.ledger[step.name] = account(step.rule, step.layer, a, R, received, step.layouts)
         return received, None, None
 
 
@@ -114,9 +115,9 @@ class _Pass(torch.autograd.Function):
 class SumStep(nn.Module):
     """a + factor * b of two activations: relevance is split in proportion to the parts, stabilised by the rule."""
 
-    def __init__(self, name: str, factor: float, rule: Rule) -> None:
+    def __init__(self, name: str, factor: float, rule: Rule, layouts: Layouts = PAIR) -> None:
         super().__init__()
-        self.name, self.factor, self.rule = name, factor, rule
+        self.name, self.factor, self.rule, self.layouts = name, factor, rule, layouts
 
     def forward(self, a: Tensor, b: Tensor, *, trace: Trace | None) -> Tensor:
         """The sum, broadcast."""
@@ -142,6 +143,8 @@ class _Split(torch.autograd.Function):
             first, second, kept = first + kept / 2, second + kept / 2, torch.zeros_like(kept)
         first, second = first.sum_to_size(a.shape), second.sum_to_size(b.shape)
         if ctx.trace is not None and kept is not None:
-            zero, passed = R.new_zeros(R.shape[0]), per_sample(first) + per_sample(second)
-            ctx.trace.ledger[step.name] = LedgerEntry(per_sample(R), passed, zero, per_sample(kept), zero)
+            arrived, lost = step.layouts.out.per_sample(R), step.layouts.out.per_sample(kept)
+            passed = step.layouts.sources[0].per_sample(first) + step.layouts.sources[1].per_sample(second)
+            zero = torch.zeros_like(arrived)
+            ctx.trace.ledger[step.name] = LedgerEntry(arrived, passed, zero, lost, zero)
         return first, second, None, None

@@ -109,15 +109,15 @@ def _tag(run: Run, key: str) -> str:
 
 def _read(store: Store, run: Run) -> Explained | Failure:
     """A run's numbers, or the reason why there are none."""
-    place = [_tag(run, key) for key in ("dataset", "model", "method")]
+    dataset, model, method = (_tag(run, key) for key in ("dataset", "model", "method"))
     if run.info.status != "FINISHED":
         told = run.data.tags.get("error", "").removeprefix("BenchError: ")
-        return Failure(*place, told or f"the run is {run.info.status}")
+        return Failure(dataset, model, method, told or f"the run is {run.info.status}")
     try:
         with _files(store, run) as folder:
             return _explained(run, artifacts.read(folder))
     except (OSError, ValueError, MlflowException) as error:
-        return Failure(*place, f"its numbers cannot be read: {error}")
+        return Failure(dataset, model, method, f"its numbers cannot be read: {error}")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
@@ -19,14 +20,22 @@ def bands(results: Results) -> pd.DataFrame:
 
     The order is read from the end of a curve's name, as in `flipping/morf_logit`; curves of other names are left out.
     """
-    orders = {name: match for name in results.curves["curve"].unique() if (match := ORDERS.search(str(name)))}
-    points = results.curves[results.curves["curve"].isin(list(orders))]
-    points = points.join(labelled(results.runs)[["setting", "label"]], on="run")
-    keys = ["setting", "label", "curve", "fraction"]
-    averaged = points.groupby([*keys, "sample"], observed=True, sort=False)["value"].mean().reset_index()
+    by_run = dict(iter(results.curves.groupby("run", observed=True)))
     rows = [
-        (setting, orders[curve]["score"] or "score", label, orders[curve][1], fraction, band.mean, band.low, band.high)
-        for (setting, label, curve, fraction), group in averaged.groupby(keys, observed=True, sort=False)["value"]
-        for band in [interval(group.to_numpy())]
+        (setting, score, label, order, *point)
+        for (setting, label), runs in labelled(results.runs).groupby(["setting", "label"], sort=False)
+        for score, order, *point in _points([by_run[run] for run in runs.index if run in by_run])
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _points(runs: Sequence[pd.DataFrame]) -> Iterator[tuple[object, ...]]:
+    """Score, order, fraction, mean and interval of the curves of one method, averaged over its runs for each sample."""
+    if not runs:
+        return
+    averaged = pd.concat(runs).groupby(["curve", "fraction", "sample"], observed=True, sort=False)["value"].mean()
+    keys = ["curve", "fraction"]
+    for (curve, fraction), values in averaged.reset_index().groupby(keys, observed=True, sort=False)["value"]:
+        if match := ORDERS.search(str(curve)):
+            band = interval(values.to_numpy())
+            yield match["score"] or "score", match[1], fraction, band.mean, band.low, band.high

@@ -60,7 +60,7 @@ def flip_curves(bands: pd.DataFrame, folder: Path, name: str = "flip_curves") ->
         _panel(axis, points, methods)
     for axis in axes[len(panels) :]:
         axis.remove()
-    _legend(figure, methods, [order for order in LINES if order in set(bands["order"])])
+    _legend(figure, methods, [order for order in LINES if order in set(bands["order"])], columns)
     return [_save(figure, folder / f"{name}.{kind}") for kind in ("png", "pdf")]
 
 
@@ -120,11 +120,11 @@ def _panel(axis: Axes, points: pd.DataFrame, methods: Sequence[str]) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(figure: Figure, methods: Sequence[str], orders: Sequence[str]) -> None:
+def _legend(figure: Figure, methods: Sequence[str], orders: Sequence[str], columns: int) -> None:
     words = {"morf": "most relevant first", "lerf": "least relevant first", "random": "random order"}
     lines = [Line2D([], [], color=_color(method, methods), linewidth=3, label=method) for method in methods]
     lines += [Line2D([], [], color="black", linestyle=LINES[order], label=words[order]) for order in orders]
-    figure.legend(handles=lines, loc="outside lower center", ncols=min(len(lines), 4), fontsize=8, frameon=False)
+    figure.legend(handles=lines, loc="outside lower center", ncols=2 * columns, fontsize=8, frameon=False)
 
 
 def _color(method: str, methods: Sequence[str]) -> str:
@@ -159,5 +159,5 @@ def _save(figure: Figure, path: Path) -> Path:
     draft = path.with_name(f".{path.name}")
     with mpl.rc_context({"pdf.fonttype": 42}):
         metadata = {"CreationDate": None} if path.suffix == ".pdf" else {}
-        figure.savefig(draft, dpi=DPI, format=path.suffix[1:], metadata=metadata)
+        figure.savefig(draft, dpi=DPI, format=path.suffix[1:], metadata=metadata, bbox_inches="tight")
     return draft.replace(path)

@@ -22,6 +22,7 @@ from lrp_bench.tracking.record import clean, finite, flatten, outcome, tag_text
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
 
 from alembic.util import CommandError
@@ -44,11 +45,16 @@ def reaching(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, CommandError, OSError) as error:
-        reason = next(iter(str(error).splitlines()), "")
+        cause = _root(error)
         raise BenchError(
-            f"Expected the MLflow store {uri} to answer, got {type(error).__name__}: {reason[:500]}: check that it is "
-            "reachable, and that its disk is writable and not full."
+            f"Expected the MLflow store {uri} to answer, got {type(cause).__name__}: {str(cause)[:500]}: check that it "
+            "is reachable, and that its disk is writable and not full."
         ) from error
+
+
+def _root(error: BaseException) -> BaseException:
+    """What began it: MLflow wraps a full disk or a refused connection in pages of its own."""
+    return _root(error.__cause__) if error.__cause__ else error
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,9 +14,16 @@ from lrp_bench.engine.capture import Program, capture
 
 
 @pytest.fixture(scope="session", autouse=True)
-def quiet_trace() -> None:
-    """torch.export traces itself in thousands of records that pytest would keep and print."""
+def quick_capture() -> Iterator[None]:
+    """Capture is most of the time here, and two fifths of it went into collecting garbage and logging a trace."""
     logging.getLogger("torch.__trace").propagate = False
+    capture(nn.Flatten(), (torch.zeros(1, 1),))  # loads what capture needs
+    usual = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 20)
+    yield
+    gc.set_threshold(*usual)
+    gc.unfreeze()
 
 
 @pytest.fixture
@@ -29,7 +37,7 @@ def float64() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def captured_once() -> Iterator[None]:
-    """Capture takes a quarter of a second: a table of many rules over one network needs it once, and a copy each time."""
+    """Capture takes a fifth of a second: a table of rules over one network needs it once, and a copy each time."""
     known: dict[tuple[int, torch.Size, int | str | None], tuple[nn.Module, Program]] = {}
 
     def remember(model: nn.Module, example: tuple[Tensor, ...], output: int | str | None = None) -> Program:

@@ -65,8 +65,8 @@ def vgg11() -> tuple[nn.Module, Tensor]:
 def resnet18() -> tuple[nn.Module, Tensor]:
     """Batch norms with statistics of their own.
 
-    Zennit merges a batch norm into the convolution and leaves an identity that still divides by sqrt(1 + eps); with eps = 0 nothing
-    is left over, and the two libraries explain the same network.
+    Zennit merges a batch norm into the convolution and leaves an identity that still divides by sqrt(1 + eps); with
+    eps = 0 nothing is left over, and the two libraries explain the same network.
     """
     torch.manual_seed(6)
     net = torchvision.models.resnet18(num_classes=10, norm_layer=partial(nn.BatchNorm2d, eps=0.0)).eval()
@@ -75,14 +75,13 @@ def resnet18() -> tuple[nn.Module, Tensor]:
         norm.running_var.uniform_(0.5, 1.5)
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias, 0.0, 0.1)
-    return net, torch.rand(2, 3, 64, 64) * 2 - 1
+    return net, torch.rand(2, 3, 32, 32) * 2 - 1
 
 
 NETWORKS = {f.__name__: f for f in (vgg_like, mini_vgg, vgg11, resnet18)}
 
 COMPOSITES: dict[str, tuple[Composite, Callable[..., ZennitComposite]]] = {
-    "epsilon_plus": (EpsilonPlus(), zennit.EpsilonPlus),
-    "epsilon_plus large": (EpsilonPlus(epsilon=0.1), partial(zennit.EpsilonPlus, epsilon=0.1)),
+    "epsilon_plus": (EpsilonPlus(epsilon=0.1), partial(zennit.EpsilonPlus, epsilon=0.1)),
     "epsilon_plus_flat": (EpsilonPlusFlat(), zennit.EpsilonPlusFlat),
     "epsilon_alpha2_beta1": (EpsilonAlpha2Beta1(), zennit.EpsilonAlpha2Beta1),
     "epsilon_alpha2_beta1_flat": (EpsilonAlpha2Beta1Flat(), zennit.EpsilonAlpha2Beta1Flat),

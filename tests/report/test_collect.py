@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from lrp_bench.contracts import BenchError, Measure
-from lrp_bench.report.collect import Results, collect, sweeps
+from lrp_bench.report.collect import collect, sweeps
+from lrp_bench.report.results import Results
 from lrp_bench.tracking.mlflow import MLflowRun, MLflowTracker
 
 SRG = {"srg": Measure("SRG", "flipping", True, -1.0, 1.0)}
@@ -108,3 +109,9 @@ def test_definitions_of_a_measure_are_not_mixed(tracker: MLflowTracker, sweep: s
     assert set(found.frame["method"]) == {"new"}
     assert found.measures["srg"].version == 2
     assert found.notes == ("old on digits was measured by an older definition, left out, of srg",)
+
+
+def test_a_baseline_that_could_not_explain_is_told_once(tracker: MLflowTracker, sweep: str, explain: Explain) -> None:
+    for method in ("epsilon", "gamma"):
+        explain(method, samples=[1, 2], measures=SRG).set_tags({"unavailable.captum_lrp": "it knows no Flatten."})
+    assert read(tracker, sweep).notes == ("no agreement with captum_lrp on digits, mlp: it knows no Flatten",)

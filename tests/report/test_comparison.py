@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrp_bench.contracts import Measure
-from lrp_bench.report.collect import Failure, Results
 from lrp_bench.report.comparison import Comparison, compare
 from lrp_bench.report.curves import bands
+from lrp_bench.report.results import Failure, Results
 
 MEASURES = {
     "agreement": Measure("Agreement", "agreement", True),
     "error": Measure("Error", "conservation", False),
     "ties": Measure("Ties", "flipping", None),
 }
-RUN_COLUMNS = ["name", "dataset", "model", "method", "seed", "samples"]
-Runs = Mapping[str, tuple[dict[str, str], Mapping[str, list[float]]]]
+RUN_COLUMNS = ["name", "dataset", "model", "method", "seed", "settings", "samples"]
+Runs = Mapping[str, tuple[dict[str, object], Mapping[str, list[float]]]]
 
 
 def results(
@@ -29,7 +29,7 @@ def results(
     """runs: id -> (what differs from digits, mlp, seed 0; measure -> values)."""
     described, rows, points = {}, [], []
     for run, (tags, values) in runs.items():
-        named = {"name": run, "dataset": "digits", "model": "mlp", "method": run, "seed": "0", **tags}
+        named = {"name": run, "dataset": "digits", "model": "mlp", "method": run, "seed": "0", "settings": {}, **tags}
         count = max((len(each) for each in values.values()), default=0)
         ids = (samples or {}).get(run, list(range(count)))
         described[run] = {**named, "samples": frozenset(ids)}
@@ -101,24 +101,24 @@ def test_seeds_are_averaged_sample_by_sample() -> None:
 
 def test_runs_that_cannot_be_averaged_stay_apart() -> None:
     runs: Runs = {
-        "eps=1": ({"method": "epsilon"}, {"error": [1.0, 1.0]}),
-        "eps=2": ({"method": "epsilon"}, {"error": [5.0, 5.0]}),
-        "b0": ({"method": "gamma", "name": "same"}, {"error": [5.0, 5.0]}),
-        "b1": ({"method": "gamma", "name": "same"}, {"error": [5.0, 5.0]}),
+        "a": ({"method": "epsilon", "settings": {"rule.epsilon": "1", "seed": "0"}}, {"error": [1.0, 1.0]}),
+        "b": ({"method": "epsilon", "settings": {"rule.epsilon": "2", "seed": "0"}}, {"error": [5.0, 5.0]}),
+        "c0": ({"method": "gamma"}, {"error": [5.0, 5.0]}),
+        "c1": ({"method": "gamma"}, {"error": [5.0, 5.0]}),
     }
     found = compare(results(runs))
-    assert found.methods == ("epsilon (eps=1)", "epsilon (eps=2)", "gamma (b0)", "gamma (b1)")
-    assert cell(found, "epsilon (eps=1)", "error")["mean"] == 1.0
+    assert found.methods == ("epsilon (epsilon=1)", "epsilon (epsilon=2)", "gamma (c0)", "gamma (c1)")
+    assert cell(found, "epsilon (epsilon=1)", "error")["mean"] == 1.0
 
 
 def test_different_samples_are_never_averaged_and_always_told() -> None:
     runs: Runs = {
-        "a": ({"method": "epsilon", "seed": "0"}, {"error": [1.0, 2.0]}),
-        "b": ({"method": "epsilon", "seed": "1"}, {"error": [3.0, 4.0, 5.0]}),
+        "a": ({"method": "epsilon", "seed": "0", "settings": {"seed": "0"}}, {"error": [1.0, 2.0]}),
+        "b": ({"method": "epsilon", "seed": "1", "settings": {"seed": "1"}}, {"error": [3.0, 4.0, 5.0]}),
     }
     found = compare(results(runs))
-    assert found.methods == ("epsilon (seed 0)", "epsilon (seed 1)")
-    assert "different samples (epsilon (seed 0) 2, epsilon (seed 1) 3)" in found.notes[0]
+    assert found.methods == ("epsilon (seed=0)", "epsilon (seed=1)")
+    assert "different samples (epsilon (seed=0) 2, epsilon (seed=1) 3)" in found.notes[0]
     shifted = compare(
         results({"a": ({}, {"error": [1.0, 2.0]}), "b": ({}, {"error": [1.0, 2.0]})}, samples={"b": [5, 6]})
     )

@@ -15,9 +15,9 @@ from rich.console import Console
 
 from lrp_bench.contracts import Measure
 from lrp_bench.report import tables
-from lrp_bench.report.collect import Failure
 from lrp_bench.report.comparison import Comparison
 from lrp_bench.report.layout import Cell, Layout, lay_out, number
+from lrp_bench.report.results import Failure
 from lrp_bench.report.terminal import render
 
 MEASURES = {

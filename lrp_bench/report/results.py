@@ -1,0 +1,152 @@
+"""A sweep read back, as tidy frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lrp_bench.contracts import Measure
+from lrp_bench.report.artifacts import CURVE_COLUMNS, Artifacts
+
+IDENTITY = ("dataset", "model", "method", "seed")
+_NONE = np.empty(0, dtype=int)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run without numbers, and why."""
+
+    dataset: str
+    model: str
+    method: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A run with numbers. settings: its flattened config; unavailable: baseline -> why it has no numbers."""
+
+    run: str
+    name: str
+    dataset: str
+    model: str
+    method: str
+    seed: str
+    settings: Mapping[str, str]
+    unavailable: Mapping[str, str]
+    artifacts: Artifacts
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a sweep measured.
+
+    frame: one row per run x measure x sample, columns run, dataset, model, method, seed, measure, sample, value;
+    curves: one row per point, columns run, curve, sample, fraction, value; runs: indexed by run id in the order they
+    started, columns name, dataset, model, method, seed, settings (dict), samples (frozenset); notes: what a reader must
+    know.
+    """
+
+    sweep: str
+    name: str
+    runs: pd.DataFrame
+    frame: pd.DataFrame
+    curves: pd.DataFrame
+    measures: Mapping[str, Measure]
+    failures: tuple[Failure, ...]
+    notes: tuple[str, ...]
+
+
+def assemble(sweep: str, name: str, explained: Sequence[Explained], failures: Sequence[Failure]) -> Results:
+    """One sweep's runs as frames. Numbers of an older definition of a measure are left out, and a note says so."""
+    measures = _newest(explained)
+    return Results(
+        sweep=sweep,
+        name=name,
+        runs=_runs(explained),
+        frame=_frame(explained, measures),
+        curves=_curves(explained),
+        measures=measures,
+        failures=tuple(failures),
+        notes=(*_outdated(explained, measures), *_unavailable(explained)),
+    )
+
+
+def _runs(explained: Sequence[Explained]) -> pd.DataFrame:
+    rows = [
+        (each.name, each.dataset, each.model, each.method, each.seed, each.settings, _samples(each))
+        for each in explained
+    ]
+    index = pd.Index([each.run for each in explained], dtype=object)
+    return pd.DataFrame(rows, columns=["name", *IDENTITY, "settings", "samples"], index=index, dtype=object)
+
+
+def _samples(each: Explained) -> frozenset[object]:
+    return frozenset(each.artifacts.scores["sample"])
+
+
+def _newest(explained: Sequence[Explained]) -> dict[str, Measure]:
+    newest: dict[str, Measure] = {}
+    for each in explained:
+        for name, measure in each.artifacts.measures.items():
+            if name not in newest or measure.version > newest[name].version:
+                newest[name] = measure
+    return newest
+
+
+def _current(each: Explained, newest: Mapping[str, Measure]) -> list[str]:
+    """The measures of a run that mean what the newest definition says."""
+    return [name for name, measure in each.artifacts.measures.items() if measure.version == newest[name].version]
+
+
+def _outdated(explained: Sequence[Explained], newest: Mapping[str, Measure]) -> Iterator[str]:
+    for each in explained:
+        if older := sorted(set(each.artifacts.measures) - set(_current(each, newest))):
+            yield f"{each.name} was measured by an older definition, left out, of {', '.join(older)}"
+
+
+def _unavailable(explained: Sequence[Explained]) -> list[str]:
+    """One sentence for each baseline that could not explain a model."""
+    told = {
+        f"no agreement with {baseline} on {each.dataset}, {each.model}: {reason.rstrip('. ')}": None
+        for each in explained
+        for baseline, reason in each.unavailable.items()
+    }
+    return list(told)
+
+
+def _frame(explained: Sequence[Explained], newest: Mapping[str, Measure]) -> pd.DataFrame:
+    """Built from codes: over many samples the repeated names would fill the memory."""
+    places = {name: place for place, name in enumerate(newest)}
+    runs, measures, samples, values = [_NONE], [_NONE], [_NONE], [np.empty(0)]
+    for place, each in enumerate(explained):
+        names, scores = _current(each, newest), each.artifacts.scores
+        runs.append(np.full(len(names) * len(scores), place))
+        measures.append(np.repeat(np.array([places[name] for name in names], dtype=int), len(scores)))
+        samples.append(np.tile(scores["sample"].to_numpy(), len(names)))
+        values.append(scores[names].to_numpy(dtype=np.float64).T.ravel())
+    codes = np.concatenate(runs)
+    columns = {
+        key: pd.Categorical([getattr(each, key) for each in explained]).take(codes) for key in ("run", *IDENTITY)
+    }
+    measure = pd.Categorical(list(newest)).take(np.concatenate(measures))
+    return pd.DataFrame(
+        {**columns, "measure": measure, "sample": np.concatenate(samples), "value": np.concatenate(values)}
+    )
+
+
+def _curves(explained: Sequence[Explained]) -> pd.DataFrame:
+    names = pd.CategoricalDtype(
+        sorted({name for each in explained for name in each.artifacts.curves["curve"].unique()})
+    )
+    runs = pd.CategoricalDtype([each.run for each in explained])
+    empty = pd.DataFrame(columns=["run", *CURVE_COLUMNS]).astype({"run": runs, "curve": names})
+    frames = [
+        each.artifacts.curves.assign(run=each.run).astype({"run": runs, "curve": names})[list(empty.columns)]
+        for each in explained
+        if len(each.artifacts.curves)
+    ]
+    return pd.concat(frames, ignore_index=True) if frames else empty

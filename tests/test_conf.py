@@ -1,0 +1,124 @@
+"""Every option of every group composes and can be built; what is misspelt fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra.errors import ConfigCompositionException, HydraException
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import LightningDataModule
+from torch import nn
+
+from lrp_bench.cli import CONF, configure, flags_first, label
+from lrp_bench.contracts import BenchError
+from lrp_bench.engine.composites import Composite
+from lrp_bench.engine.rules import Rule
+from lrp_bench.run import build
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def parametrize(group: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("name", options(group))
+
+
+def test_every_group_of_the_design_has_options() -> None:
+    for (
+        group
+    ) in ["dataset", "model", "rule", "explainer", "baselines", "metric", "trainer", "tracker", "paths", "experiment", "hydra/launcher"]:
+        assert options(group), group
+
+
+@parametrize("rule")
+def test_a_rule_builds(name: str) -> None:
+    assert isinstance(build(configure(f"rule={name}").rule), Rule | Composite)
+
+
+@parametrize("dataset")
+def test_a_dataset_builds(name: str, tmp_path: Path) -> None:
+    for folder in ("train/a", "train/b", "test/a", "test/b"):
+        (tmp_path / "images" / folder).mkdir(parents=True)
+    node = configure(f"dataset={name}", f"paths.data={tmp_path}", f"paths.outputs={tmp_path}").dataset
+    assert isinstance(build(node), LightningDataModule)
+
+
+@parametrize("model")
+def test_a_model_builds_to_the_size_of_its_data(name: str) -> None:
+    if name == "pt2":
+        pytest.skip("needs a file")
+    model = build(configure(f"model={name}", "dataset=cifar10").model)
+    assert isinstance(model, nn.Module)
+
+
+@parametrize("explainer")
+def test_an_explainer_waits_for_its_model(name: str) -> None:
+    assert callable(build(configure(f"explainer={name}").explainer))
+
+
+@parametrize("metric")
+def test_a_metric_builds_alone(name: str) -> None:
+    assert list(configure(f"metric=[{name}]").metric) == [name]
+    assert set(build(configure(f"metric=[{name}]").metric)) == {name}
+
+
+@parametrize("trainer")
+def test_a_trainer_builds(name: str) -> None:
+    assert build(configure(f"trainer={name}").trainer).max_epochs > 0
+
+
+@parametrize("baselines")
+def test_baselines_are_explainers_by_name(name: str) -> None:
+    assert all(callable(explainer) for explainer in build(configure(f"baselines={name}").baselines).values())
+
+
+@parametrize("experiment")
+def test_an_experiment_composes_and_resolves(name: str) -> None:
+    assert OmegaConf.to_container(configure(f"experiment={name}"), resolve=True)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [["rule=epsilonn"], ["rule.epsilom=1"], ["sampels=3"], ["metric.flipping.stepps=3"], ["nonsense=1"]],
+)
+def test_what_is_misspelt_does_not_compose(overrides: list[str]) -> None:
+    with pytest.raises((ConfigCompositionException, HydraException)):
+        configure(*overrides)
+
+
+@pytest.mark.parametrize(
+    ("override", "group", "expected"),
+    [
+        ("+rule.x=1", "rule", "unexpected keyword argument 'x'"),
+        ("rule.epsilon=abc", "rule", "'abc'"),
+        ("rule.epsilon=-1", "rule", "-1"),
+        ("rule.bias=aborb", "rule", "absorb, exclude, redistribute"),
+        ("trainer.max_epochs=many", "trainer", "'many'"),
+        ("metric.flipping.steps=0", "metric", "0"),
+    ],
+)
+def test_what_cannot_be_meant_does_not_build(override: str, group: str, expected: str) -> None:
+    with pytest.raises(BenchError, match=f"Expected.*{expected}"):
+        build(configure(override)[group])
+
+
+def test_alpha_and_beta_must_differ_by_one() -> None:
+    with pytest.raises(BenchError, match=r"beta of AlphaBeta to be alpha - 1 = 2, got 1\.0"):
+        build(configure("rule=alphabeta", "rule.alpha=3").rule)
+
+
+def test_a_name_says_what_was_changed() -> None:
+    names = configure("rule=gamma", "rule.gamma=0.5", "dataset=synthetic", "dataset.classes=3").names
+    assert names == {"dataset": "synthetic(classes=3)", "model": "mlp", "method": "gamma(gamma=0.5)"}
+    assert configure("explainer=captum_saliency").names.method == "captum_saliency"
+
+
+def test_the_label_of_a_group_is_its_choice() -> None:
+    settings = DictConfig({"runtime": {"choices": {"rule": "zero", "explainer": "lrp"}}, "overrides": {"task": []}})
+    assert label("method", settings) == "zero"
+
+
+def test_multirun_may_stand_anywhere() -> None:
+    assert flags_first(["rule=a,b", "--multirun", "samples=3"]) == ["--multirun", "rule=a,b", "samples=3"]

@@ -1,0 +1,122 @@
+"""run(cfg) as a plain function: what it returns, what it records, and what it refuses before anything long starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lrp_bench.cli import configure
+from lrp_bench.contracts import BenchError
+from lrp_bench.evaluation import Evaluation
+from lrp_bench.run import Study, run
+from lrp_bench.tracking.memory import MemoryTracker
+
+SMALL = ("dataset=synthetic", "samples=12", "trainer=fast", "baselines=gradient", "tracker=memory", "pictures=2")
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("outputs")
+
+
+def study(outputs: Path, *overrides: str) -> Study:
+    return Study(configure(*SMALL, f"paths.outputs={outputs}", *overrides), parent=None)
+
+
+def scored(outputs: Path, folder: Path, *overrides: str) -> tuple[Evaluation, MemoryTracker]:
+    made = study(outputs, *overrides)
+    evaluation = made.score("method", made.cfg.explainer, folder)
+    assert evaluation is not None
+    assert isinstance(made.tracker, MemoryTracker)
+    return evaluation, made.tracker
+
+
+def test_a_run_gives_one_value_per_sample_and_measure(outputs: Path, tmp_path: Path) -> None:
+    cfg = configure(*SMALL, f"paths.outputs={outputs}")
+    evaluation = run(cfg, folder=tmp_path)
+    assert evaluation is not None
+    assert len(evaluation.index) == 12
+    assert all(values.shape == (12,) for values in evaluation.values.values())
+    assert set(evaluation.values) == set(evaluation.measures)
+    assert (tmp_path / "heatmaps.png").exists()
+    assert (tmp_path / "random" / "scores.parquet").exists()
+
+
+def test_the_batch_size_does_not_change_the_numbers(outputs: Path, tmp_path: Path) -> None:
+    whole, _ = scored(outputs, tmp_path / "whole", "batch_size=12")
+    parts, _ = scored(outputs, tmp_path / "parts", "batch_size=5")
+    for name, values in whole.values.items():
+        torch.testing.assert_close(values, parts.values[name], rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+def test_what_is_tracked(outputs: Path, tmp_path: Path) -> None:
+    evaluation, tracker = scored(outputs, tmp_path, "rule=alphabeta", "dataset.classes=3")
+    training, explanation = sorted(tracker.runs.values(), key=lambda run: run.kind, reverse=True)
+    assert (training.kind, explanation.kind) == ("training", "explanation")
+    assert {training.status, explanation.status} == {"FINISHED"}
+    assert explanation.tags["training_run"] == training.id
+    assert explanation.params["rule.alpha"] == "2.0"
+    assert {"scores.parquet", "measures.json", "config.yaml", "coverage.csv", "heatmaps.png"} <= set(explanation.files)
+    mean = evaluation.values["conservation/error"].mean().item()
+    assert explanation.metrics["conservation/error"] == pytest.approx(mean)
+    assert len(explanation.curves["flipping/morf_probability"]) == 33
+
+
+def test_the_label_can_be_explained_instead_of_the_prediction(outputs: Path, tmp_path: Path) -> None:
+    predicted, _ = scored(outputs, tmp_path / "a")
+    labelled, _ = scored(outputs, tmp_path / "b", "target=label")
+    right = predicted.prediction == predicted.label
+    torch.testing.assert_close(predicted.score[right], labelled.score[right])
+
+
+def test_a_baseline_that_cannot_explain_the_model_is_named_with_its_reason(outputs: Path, tmp_path: Path) -> None:
+    gelu = "model.activation.path=torch.nn.GELU"  # for which Captum's LRP has no rule
+    evaluation, tracker = scored(outputs, tmp_path, "baselines=captum", gelu, "metric=[agreement]")
+    assert "captum_lrp" in evaluation.unavailable
+    assert "agreement/captum_saliency/spearman" in evaluation.values
+    (record,) = [run for run in tracker.runs.values() if run.kind == "explanation"]
+    assert record.tags["unavailable.captum_lrp"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["samples=0"], "Expected samples"),
+        (["batch_size=0"], "Expected batch_size"),
+        (["seed=-1"], "Expected seed"),
+        (["target=truth"], "Expected target"),
+        (["threads=0"], "Expected threads"),
+        (["device=tpu9"], "Expected device"),
+        (["samples=5000"], "Expected samples <= 200, got 5000"),
+        (["dataset.shape=[4]", "model=lenet"], "Expected"),
+        (["dataset.classes=1"], "Expected"),
+        (["model=torchvision", "model.name=resnet81"], "resnet18"),
+        (["+explainer.x=1"], "x"),
+        (["baselines=none"], "Expected"),
+    ],
+)
+def test_bad_input_is_told_before_a_training(
+    outputs: Path, tmp_path: Path, overrides: list[str], expected: str
+) -> None:
+    with pytest.raises(BenchError, match=expected):
+        run(configure(*SMALL, f"paths.outputs={outputs}", "dataset.train=333", *overrides), folder=tmp_path)
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_a_failure_marks_the_run_and_trains_nothing(outputs: Path, tmp_path: Path) -> None:
+    made = study(outputs, "dataset.train=444", "+explainer.x=1")
+    with pytest.raises(BenchError):
+        made.score("method", made.cfg.explainer, tmp_path)
+    assert isinstance(made.tracker, MemoryTracker)
+    (record,) = made.tracker.runs.values()
+    assert (record.kind, record.status) == ("explanation", "FAILED")
+    assert "x" in record.tags["error"]
+
+
+def test_an_unwritable_folder_is_told(outputs: Path, tmp_path: Path) -> None:
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    with pytest.raises(BenchError, match="writable"):
+        scored(outputs, blocker / "folder")
