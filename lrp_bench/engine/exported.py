@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, OutputKind
 from torch.export.passes import move_to_device_pass
 
 from lrp_bench.contracts import BenchError
+from lrp_bench.engine.outputs import choose_output, named_leaves
 
 
 def load_program(path: str | Path) -> ExportedProgram:
@@ -52,6 +53,16 @@ def batch_size(exported: ExportedProgram) -> int | None:
     """The batch size for which a program was exported; None where it takes any."""
     sizes = [node.meta["val"].shape[0] for node in input_nodes(exported) if isinstance(node.meta.get("val"), Tensor)]
     return next((size for size in sizes if isinstance(size, int)), None)
+
+
+def output_name(exported: ExportedProgram, output: int | str | None) -> str:
+    """What the program calls its logits. Raises BenchError where that is not clear."""
+    kinds = [spec.kind for spec in exported.graph_signature.output_specs]
+    values = exported.graph.output_node().args[0]
+    kept = [value for value, kind in zip(values, kinds, strict=True) if kind == OutputKind.USER_OUTPUT]
+    leaves = list(named_leaves(exported.call_spec.out_spec.unflatten(kept)))
+    chosen = choose_output(leaves, output)
+    return next(name for name, leaf in leaves if leaf is chosen)
 
 
 def check_inputs(exported: ExportedProgram, inputs: Sequence[Tensor]) -> None:
