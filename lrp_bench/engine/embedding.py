@@ -69,8 +69,8 @@ def carry_tokens(program: Program) -> None:
 def not_tokens(dtype: torch.dtype) -> BenchError:
     """What to say about integers that are not token ids."""
     return BenchError(
-        f"Expected floating-point inputs, or token ids that feed an embedding, got {dtype}: convert them, for images "
-        "with x.float() / 255; a mask is passed as bool."
+        f"Expected floating-point inputs, got {dtype}: convert them, for images with x.float() / 255; only token ids "
+        "that feed an embedding (int64 or int32) and masks (bool) are taken as they are."
     )
 
 

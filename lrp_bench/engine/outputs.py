@@ -49,16 +49,16 @@ def choose_output(leaves: Sequence[tuple[str, fx.Node]], output: int | str | Non
 
     Raises BenchError where there is none, or more than one, with their names.
     """
+    listed = "; ".join(_described(*leaf) for leaf in leaves)
     if output is not None:
         chosen = [leaf for name, leaf in leaves if name == str(output)]
-        expected = f"output to be one of {', '.join(repr(name) for name, _ in leaves)}" if leaves else "an output"
+        expected, got = f"output to name one of the model's tensors ({listed})", repr(output)
     else:
         chosen = [leaf for _, leaf in leaves if len(leaves) == 1 or _is_table(leaf)]
-        expected = "one output that is floating point and (batch, classes)"
-    if len(chosen) == 1:
-        return chosen[0]
-    got = repr(output) if output is not None else "; ".join(_described(*leaf) for leaf in leaves) or "no tensor"
-    raise BenchError(f"Expected {expected}, got {got}: say which one holds the logits, LRP(..., output=...).")
+        expected, got = "one output tensor", f"{len(leaves)}: {listed}" if leaves else "no tensor"
+    if len(chosen) != 1:
+        raise BenchError(f"Expected {expected}, got {got}; say which one holds the logits: LRP(..., output=...).")
+    return chosen[0]
 
 
 def _is_table(leaf: fx.Node) -> bool:

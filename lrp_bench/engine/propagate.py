@@ -50,6 +50,10 @@ class LRP:
             raise BenchError(
                 f"Expected a Rule or a Composite, got {type(rule).__name__}: see lrp_bench.engine.rules and composites."
             )
+        if not isinstance(model, nn.Module | ExportedProgram | str | Path):
+            raise BenchError(
+                f"Expected a module, an ExportedProgram or the path of a .pt2 file, got {type(model).__name__}."
+            )
         self.model = load_program(model) if isinstance(model, str | Path) else model
         self.composite = Uniform(rule) if isinstance(rule, Rule) else rule
         self.output = output

@@ -194,7 +194,7 @@ def test_the_logits_are_chosen_by_index_key_or_attribute(kind: str) -> None:
     assert set(e.layers) == {"body", "head"}
     with pytest.raises(BenchError, match=r"Expected one output.*(float64 \(batch, [23]\).*){2}output="):
         LRP(model, RULE, example=x)
-    with pytest.raises(BenchError, match=f"Expected output to be one of .*'{output}'.*, got 'prediction'"):
+    with pytest.raises(BenchError, match=f"Expected output to name one of .*'{output}'.*, got 'prediction'"):
         LRP(model, RULE, example=x, output="prediction")
 
 
