@@ -63,6 +63,14 @@ class Explanation:
     ledger: Mapping[str, LedgerEntry] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class JointExplanation(Explanation):
+    """One batch of a model with several inputs: inputs and relevance are tuples, in the model's order."""
+
+    inputs: tuple[Tensor, ...]  # type: ignore[assignment]
+    relevance: tuple[Tensor, ...]  # type: ignore[assignment]
+
+
 class Explainer(Protocol):
     """Anything that attributes a model's score to its input: LRP, a Captum method, or a random map."""
 

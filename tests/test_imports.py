@@ -24,7 +24,7 @@ ALLOWED = {
     ".metrics": {".contracts", "torch", "torchmetrics", "scipy"},
     ".explainers": {".contracts", ".engine", "torch", "captum", "zennit"},
     ".data": {".contracts", "torch", "torchvision", "pytorch_lightning", "sklearn", "numpy", "PIL", "filelock"},
-    ".models": {".contracts", "torch", "torchvision", "torchmetrics", "pytorch_lightning", "rich"},
+    ".models": {".contracts", ".engine", "torch", "torchvision", "torchmetrics", "pytorch_lightning", "rich"},
     ".tracking": {".contracts", "torch", "filelock", "pandas", "pyarrow", "sqlalchemy", "alembic"},
     ".report": {
         ".contracts",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from lrp_bench.cli import configure
-from lrp_bench.contracts import BenchError
-from lrp_bench.evaluation import Evaluation
+from lrp_bench.contracts import Batch, BenchError, Explanation
+from lrp_bench.evaluation import Evaluation, evaluate
+from lrp_bench.metrics import Agreement
 from lrp_bench.run import Study, run
-from lrp_bench.tracking.memory import MemoryTracker
+from lrp_bench.tracking.memory import MemoryTracker, Record
 
 SMALL = ("dataset=synthetic", "samples=12", "trainer=fast", "baselines=gradient", "tracker=memory", "pictures=2")
 
@@ -61,7 +64,7 @@ def test_what_is_tracked(outputs: Path, tmp_path: Path) -> None:
     assert {"scores.parquet", "measures.json", "config.yaml", "coverage.csv", "heatmaps.png"} <= set(explanation.files)
     mean = evaluation.values["conservation/error"].mean().item()
     assert explanation.metrics["conservation/error"] == pytest.approx(mean)
-    assert len(explanation.curves["flipping/morf_probability"]) == 33
+    assert [step for step, _ in explanation.curves["flipping/morf_probability"]] == list(range(33))
 
 
 def test_the_label_can_be_explained_instead_of_the_prediction(outputs: Path, tmp_path: Path) -> None:
@@ -80,6 +83,42 @@ def test_a_baseline_that_cannot_explain_the_model_is_named_with_its_reason(outpu
     assert record.tags["unavailable.captum_lrp"]
 
 
+def test_without_baselines_agreement_is_not_measured(outputs: Path, tmp_path: Path) -> None:
+    evaluation, tracker = scored(outputs, tmp_path, "baselines=none")
+    assert {measure.family for measure in evaluation.measures.values()} == {"conservation", "flipping"}
+    assert {run.status for run in tracker.runs.values()} == {"FINISHED"}
+
+
+def test_a_baseline_that_fails_on_a_later_batch_is_named_and_left_out() -> None:
+    class Relevance:
+        def __init__(self, batches: int, model: nn.Module, example: Tensor) -> None:
+            self.batches, self.model = batches, model
+
+        def explain(self, inputs: Tensor, target: Tensor | None = None) -> Explanation:
+            self.batches -= 1
+            if self.batches < 0:
+                raise BenchError("Expected another batch.")
+            logits = self.model(inputs)
+            target = logits.argmax(1) if target is None else target
+            return Explanation(inputs, logits, target, logits.amax(1), inputs)
+
+    x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    evaluation = evaluate(
+        explainer=partial(Relevance, 9),
+        baselines={"tired": partial(Relevance, 1), "steady": partial(Relevance, 9)},
+        metrics={"agreement": Agreement()},
+        batches=[Batch(x[i : i + 2], torch.zeros(2, dtype=torch.int64), torch.arange(i, i + 2)) for i in (0, 2, 4)],
+        model=nn.Linear(4, 3).requires_grad_(requires_grad=False),
+        device=torch.device("cpu"),
+        explain_label=False,
+        pictures=0,
+    )
+    assert evaluation.unavailable == {"tired": "Expected another batch."}
+    assert set(evaluation.values) == set(evaluation.measures)
+    assert not [name for name in evaluation.values if "tired" in name]
+    torch.testing.assert_close(evaluation.values["agreement/steady/cosine"], torch.ones(6))
+
+
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
@@ -94,7 +133,6 @@ def test_a_baseline_that_cannot_explain_the_model_is_named_with_its_reason(outpu
         (["dataset.classes=1"], "Expected"),
         (["model=torchvision", "model.name=resnet81"], "resnet18"),
         (["+explainer.x=1"], "x"),
-        (["baselines=none"], "Expected"),
     ],
 )
 def test_bad_input_is_told_before_a_training(
@@ -113,6 +151,31 @@ def test_a_failure_marks_the_run_and_trains_nothing(outputs: Path, tmp_path: Pat
     (record,) = made.tracker.runs.values()
     assert (record.kind, record.status) == ("explanation", "FAILED")
     assert "x" in record.tags["error"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"), [(["seed=-1"], "seed"), (["device=tpu9"], "device"), (["samples=${nowhere}"], "nowhere")]
+)
+def test_what_fails_before_the_method_runs_is_recorded_too(
+    overrides: list[str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: dict[str, Record] = {}
+    monkeypatch.setattr(MemoryTracker, "__init__", lambda self: setattr(self, "runs", runs))
+    with pytest.raises(BenchError, match=expected):
+        Study(configure(*SMALL, *overrides), parent="sweep")
+    (record,) = runs.values()
+    assert (record.kind, record.status, record.parent) == ("explanation", "FAILED", "sweep")
+    assert record.tags["method"] == "epsilon"
+    assert expected in record.tags["error"]
+
+
+def test_outputs_without_room_for_locks_are_told_and_recorded(tmp_path: Path) -> None:
+    (tmp_path / "locks").write_text("")
+    made = Study(configure(*SMALL, f"paths.outputs={tmp_path}"), parent="sweep")
+    with pytest.raises(BenchError, match=r"Expected room to write in .*locks"):
+        made.score("epsilon", made.cfg.explainer, tmp_path)
+    assert isinstance(made.tracker, MemoryTracker)
+    assert [run.status for run in made.tracker.runs.values()] == ["FAILED"]
 
 
 def test_an_unwritable_folder_is_told(outputs: Path, tmp_path: Path) -> None:

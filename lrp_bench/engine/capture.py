@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
+from traceback import walk_tb
 
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, export
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.nn.utils.rnn import PackedSequence
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.engine.analysis import remove_unused
 from lrp_bench.engine.decompositions import DECOMPOSITIONS
+from lrp_bench.engine.outputs import FlatOutput, choose_output, named_leaves
+
+# A recurrent module keeps a list of its weights, which torch.export swaps and gives back.
+FLAT_WEIGHTS = r"The tensor attributes? self\.[\w.]*_flat_weights\[\d+\](, self\.[\w.]*_flat_weights\[\d+\])* w"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,26 +54,50 @@ class Program:
         return [node for node in self.graph.nodes if node.op == "placeholder"]
 
 
-def capture(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
+def capture(model: nn.Module, example: tuple[Tensor, ...], output: int | str | None = None) -> Program:
     """Capture the model in eval mode, for any batch size and the example's other dimensions.
 
-    example: the positional inputs, each (batch, ...). The model's mode is put back. Raises BenchError where the model
-    cannot be captured.
+    example: the positional inputs, each (batch, ...). output: which of several output tensors holds the logits. The
+    model's mode is put back. Raises BenchError where the model cannot be captured.
     """
+    check_arguments(model, example)
     pair = tuple(torch.cat([x[:1], x[:1]]) for x in example)  # a batch of one would be taken for a fixed size
-    with evaluating(model), torch.no_grad():
+    sizes = (tuple({0: Dim.DYNAMIC} for _ in pair),)
+    names: list[list[str]] = []  # torch.export gives a module's own attributes back as they were
+    flat = FlatOutput(model, names.append)
+    with evaluating(flat), torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=FLAT_WEIGHTS)
         logging.disable(logging.CRITICAL)  # torch logs the trace of its own failure, which is told below
         try:
-            exported = export(model, pair, dynamic_shapes=tuple({0: Dim.DYNAMIC} for _ in pair), strict=False)
+            exported = export(flat, pair, dynamic_shapes=sizes, strict=False)
         except Exception as error:
-            raise BenchError(_cannot_capture(model, error)) from error
+            raise _cannot_capture(model, example, error) from error
         finally:
             logging.disable(logging.NOTSET)
-        return from_exported(exported)
+        program = from_exported(exported, output, names[-1])
+    for node in program.graph.nodes:
+        stack = node.meta.get("nn_module_stack") or {}
+        named = {key: (path.removeprefix("model").removeprefix("."), kind) for key, (path, kind) in stack.items()}
+        node.meta["nn_module_stack"] = named
+    return program
 
 
-def from_exported(exported: ExportedProgram) -> Program:
-    """The flat graph of an exported program."""
+def check_arguments(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Raise BenchError unless the model's forward takes as many inputs."""
+    wanted = signature(model.forward)
+    try:
+        wanted.bind(*inputs)
+    except TypeError as error:
+        raise BenchError(
+            f"Expected inputs for {type(model).__name__}.forward{wanted}, got {len(inputs)}: {error}; pass a tuple of "
+            "tensors, in this order."
+        ) from None
+
+
+def from_exported(
+    exported: ExportedProgram, output: int | str | None = None, names: Sequence[str] | None = None
+) -> Program:
+    """The flat graph of an exported program; names: of its output tensors, where the program does not know them."""
     flat = exported.run_decompositions(dict(DECOMPOSITIONS))
     graph, copied, constants = fx.Graph(), {}, {}
     placeholders = {node.name: node for node in flat.graph.nodes if node.op == "placeholder"}
@@ -74,17 +106,21 @@ def from_exported(exported: ExportedProgram) -> Program:
             name = re.sub(r"\W", "_", spec.arg.name)
             constants[name] = _stored(flat, str(spec.target))
             copied[placeholders[spec.arg.name]] = graph.get_attr(name)
-    outputs = graph.graph_copy(flat.graph, copied)
-    leaves = [
-        leaf for leaf in (outputs if isinstance(outputs, tuple | list) else [outputs]) if isinstance(leaf, fx.Node)
-    ]
-    if len(leaves) != 1:
-        raise BenchError(
-            f"Expected a model with one output tensor, got {len(leaves)}: wrap it so that it returns the logits alone."
-        )
-    graph.output(leaves[0])
+    outputs: tuple[object, ...] = graph.graph_copy(flat.graph, copied)  # type: ignore[assignment]
+    kinds = [spec.kind for spec in flat.graph_signature.output_specs]
+    leaves = [leaf for leaf, kind in zip(outputs, kinds, strict=True) if kind == OutputKind.USER_OUTPUT]
+    logits = choose_output(_named(exported, leaves, names), output)
+    graph.output(logits)
     remove_unused(graph)
-    return Program(graph, constants, leaves[0])
+    return Program(graph, constants, logits)
+
+
+def _named(
+    exported: ExportedProgram, leaves: Sequence[object], names: Sequence[str] | None
+) -> list[tuple[str, fx.Node]]:
+    if names is None:
+        return list(named_leaves(exported.call_spec.out_spec.unflatten(leaves)))
+    return [(name, leaf) for name, leaf in zip(names, leaves, strict=True) if isinstance(leaf, fx.Node)]
 
 
 def _stored(exported: ExportedProgram, target: str) -> Tensor:
@@ -108,12 +144,25 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _cannot_capture(model: nn.Module, error: Exception) -> str:
+def _cannot_capture(model: nn.Module, example: tuple[Tensor, ...], error: Exception) -> BenchError:
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    if any(isinstance(value, PackedSequence) for frame in frames for value in frame.f_locals.values()):
+        return packed(type(model).__name__)
     reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     place = re.search(r'File "?([^",]+)"?[:,] ?(?:line )?(\d+),? in (\w+)', str(error))
     where = f" at {place[1]}:{place[2]} in {place[3]}" if place else ""
-    return (
+    types = ", ".join(sorted({str(x.dtype) for x in example}))
+    return BenchError(
         f"Expected a model that torch.export can capture, got {type(model).__name__}, which it cannot{where}: "
         f"{reason.strip()[:300]}. If forward branches on the values of tensors, use torch.where or torch.cond instead; "
-        "if the input has another shape than the model expects, or forward fixes the batch size, mend that."
+        "if it fixes the batch size, take it from x.shape[0], not from len(x), and let it be the first dimension; "
+        f"if the input has another shape or type ({types}) than the model expects, mend it."
+    )
+
+
+def packed(where: str) -> BenchError:
+    """What to say about packed sequences."""
+    return BenchError(
+        f"Expected padded sequences, got a packed one in {where}: leave out pack_padded_sequence, and pick each "
+        "sample's last valid step from the output with gather."
     )

@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lrp_bench.contracts import BenchError
-from lrp_bench.engine.capture import evaluating
+from lrp_bench.engine.embedding import not_tokens
 
 
-def check_tensor(x: object) -> Tensor:
-    """X as a copy of its own, out of any graph and of inference mode. Raise BenchError unless it is a tensor."""
-    if not isinstance(x, Tensor):
-        raise BenchError(f"Expected inputs as a tensor (batch, ...), got {type(x).__name__}: convert them.")
-    return x.detach().clone()
+def check_inputs(inputs: Sequence[Tensor]) -> None:
+    """Raise BenchError unless these are batches of finite numbers or of integers, of the same length."""
+    if not inputs or not all(isinstance(x, Tensor) for x in inputs):
+        got = ", ".join(type(x).__name__ for x in inputs) or "nothing"
+        raise BenchError(f"Expected a tensor, or a tuple of tensors, got {got}: pass the model's inputs.")
+    for x in inputs:
+        _check_input(x)
+    lengths = [len(x) for x in inputs]
+    if len(set(lengths)) > 1:
+        raise BenchError(f"Expected inputs of one batch, got {lengths} samples: the first dimension is the batch.")
 
 
-def check_input(x: Tensor) -> None:
-    """Raise BenchError unless x is a floating-point batch of finite numbers."""
-    if not x.is_floating_point():
-        raise BenchError(
-            f"Expected floating-point inputs, got {x.dtype}: convert them, for images with x.float() / 255."
-        )
-    if x.dim() < 2 or x.shape[0] == 0:
+def _check_input(x: Tensor) -> None:
+    if not x.is_floating_point() and x.dtype not in (torch.int32, torch.int64, torch.bool):
+        raise not_tokens(x.dtype)
+    if x.dim() < (2 if x.is_floating_point() else 1) or x.shape[0] == 0:
         raise BenchError(
             f"Expected a batch (batch, ...) of one sample or more, got shape {tuple(x.shape)}: add the batch dimension."
         )
-    if not bool(x.isfinite().all()):
+    if x.is_floating_point() and not bool(x.isfinite().all()):
         raise BenchError("Expected finite inputs, got NaN or infinity: clean the data first.")
 
 
-def check_logits(logits: Tensor, x: Tensor) -> None:
+def check_logits(logits: Tensor, batch: int) -> None:
     """Raise BenchError unless the model gave (batch, classes)."""
-    if logits.dim() != 2 or logits.shape[0] != x.shape[0]:
+    if logits.dim() != 2 or logits.shape[0] != batch:
         raise BenchError(
-            f"Expected logits of shape ({x.shape[0]}, classes), got {tuple(logits.shape)}: wrap the model so that it "
+            f"Expected logits of shape ({batch}, classes), got {tuple(logits.shape)}: wrap the model so that it "
             "returns them."
         )
 
@@ -66,29 +68,26 @@ def choose(logits: Tensor, target: Tensor | int | None) -> tuple[Tensor, Tensor]
     return target, torch.nn.functional.one_hot(target.long(), classes).to(logits.dtype)
 
 
-def check_relevance(relevance: Tensor) -> None:
+def check_relevance(relevances: Sequence[Tensor]) -> None:
     """Raise BenchError for relevance that is not finite."""
-    if not bool(relevance.isfinite().all()):
+    if not all(bool(relevance.isfinite().all()) for relevance in relevances):
         raise BenchError(
             "Expected finite relevance, got NaN or infinity: a denominator came close to zero, use a larger epsilon."
         )
 
 
-def check_capture(model: nn.Module, rewritten: Callable[[Tensor], Tensor], x: Tensor) -> None:
-    """Raise BenchError unless what was captured computes what the model does, and depends on its input."""
-    with evaluating(model), torch.no_grad():
-        expected = model(x)
-    with torch.enable_grad():
-        logits = rewritten(x.detach().requires_grad_())
+def check_capture(logits: Tensor, expected: Sequence[Tensor]) -> None:
+    """Raise BenchError unless what was captured computes one of the model's outputs, and depends on the input."""
     if not logits.requires_grad:
         raise BenchError(
             "Expected logits that depend on the input through operators that carry relevance, got none: integers, "
             "comparisons and constants carry none."
         )
-    scale, tolerance = float(expected.abs().max()), 1e-9 if x.dtype == torch.float64 else 1e-2
-    off = float((logits.detach() - expected).abs().max())
-    if off > tolerance * scale:
+    tolerance = 1e-9 if logits.dtype == torch.float64 else 1e-2
+    rivals = [x for x in expected if x.shape == logits.shape]
+    off = min((float((logits.detach() - x).abs().max() / x.abs().max().clamp(min=1e-30)) for x in rivals), default=1.0)
+    if not off <= tolerance:
         raise BenchError(
-            f"Expected the captured model to give the model's own logits, got others, off by {off:.2g} of {scale:.2g}: "
+            f"Expected the captured model to give the model's own logits, got others, off by {off:.2g} of their size: "
             "is the model random in eval mode? If not, please report it; do not trust its relevance."
         )

@@ -13,7 +13,7 @@ from lrp_bench.engine.rules import AlphaBeta, Bias, Epsilon, Flat, Gamma, Rule, 
 
 PROPORTIONAL = Epsilon()
 ATTENTION = Attention()
-KINDS = ("linear", "convolution", "norm", "layer_norm", "pool", "scale")
+KINDS = ("linear", "convolution", "recurrent", "norm", "layer_norm", "pool", "scale")
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,10 @@ class Uniform(Composite):
 class Layered(Composite):
     """Rules by name pattern (`features.*`, the first that matches), else first, last, by kind, or `otherwise`.
 
-    kinds: linear, convolution, norm (batch norm that no neighbour takes), layer_norm (layer, group, instance and RMS
-    norm: LRP-0 or LRP-epsilon only), pool, scale (sums and products with a constant). `first` and `last` are for linear
-    layers and convolutions. A pattern gives a layer norm its rule only where that is LRP-0 or LRP-epsilon.
+    kinds: linear, convolution, recurrent (the linear parts of an LSTM, say; unless given, as linear), norm (batch norm
+    that no neighbour takes), layer_norm (layer, group, instance and RMS norm: LRP-0 or LRP-epsilon only), pool, scale
+    (sums and products with a constant). `first` and `last` are for linear layers and convolutions. A pattern gives a
+    layer norm its rule only where that is LRP-0 or LRP-epsilon.
     """
 
     kinds: Mapping[str, Rule] = field(default_factory=dict)
@@ -114,7 +115,8 @@ class Layered(Composite):
             if site.last and self.last is not None:
                 return self.last
         otherwise = self.split if site.kind == "layer_norm" else self.otherwise
-        return self.kinds.get(site.kind, otherwise)
+        kind = "linear" if site.kind == "recurrent" and "recurrent" not in self.kinds else site.kind
+        return self.kinds.get(kind, otherwise)
 
     def check(self, sites: list[Site]) -> None:  # noqa: D102
         for pattern in self.names:

@@ -24,6 +24,8 @@ class Role(Enum):
     SPLIT = "split"  # in proportion to the parts
     PRODUCT = "product"  # of two activations: half each, or the signal takes all
     SOFTMAX = "softmax"  # its Taylor expansion
+    UNROLLED = "unrolled"  # over time, with the composite's rule for the linear parts
+    STOPS = "stops here: one number per token"
 
 
 class Sign(Enum):
@@ -153,6 +155,7 @@ def _affine(
 
 
 OPERATORS: Mapping[str, Operator] = {
+    **_named("lstm gru rnn_tanh rnn_relu", Operator(Role.UNROLLED, keeps_zero=False, kind="recurrent")),
     **_affine("linear", "linear", _dense),
     **_affine("addmm", "linear", _addmm),
     **_affine("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d", "convolution", _convolution),

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar, overload
 
 import torch
 from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
 
-from lrp_bench.contracts import BenchError, Explanation
-from lrp_bench.engine.capture import capture
-from lrp_bench.engine.checks import check_capture, check_input, check_logits, check_relevance, check_tensor, choose
+from lrp_bench.contracts import BenchError, Explanation, JointExplanation, LedgerEntry
+from lrp_bench.engine.capture import Program, capture, evaluating, from_exported
+from lrp_bench.engine.checks import check_capture, check_inputs, check_logits, check_relevance, choose
 from lrp_bench.engine.composites import Composite, Uniform
+from lrp_bench.engine.exported import check_inputs as check_inputs_of
+from lrp_bench.engine.exported import load_program, on_device
+from lrp_bench.engine.leaves import relevance_of, with_leaves
+from lrp_bench.engine.outputs import named_leaves
 from lrp_bench.engine.rewrite import Covered, rewrite
 from lrp_bench.engine.rules import Rule
 from lrp_bench.engine.steps import Trace
@@ -26,82 +32,134 @@ class LRP:
         e = lrp(x)             # e.relevance has the shape of x
 
     model: any module that torch.export can capture, (batch, ...) -> (batch, classes); it is explained in eval mode
-    and left as it was.
-    rule: a Rule for every layer, or a Composite. example: one batch of inputs; other batch sizes, and other shapes
-    the model takes, may be explained later. Weights that change after capture are noticed (unless through .data) and
-    captured anew. Raises BenchError for what cannot be explained.
+    and left as it was. Or an ExportedProgram, or the path of a .pt2 file, which are explained as they are.
+    rule: a Rule for every layer, or a Composite. example: one batch of inputs, a tuple where the model has several;
+    other batch sizes, and other shapes the model takes, may be explained later. output: the index, key or attribute of
+    the logits where the model returns several tensors. Weights that change after capture are noticed (unless through
+    .data) and captured anew. Raises BenchError for what cannot be explained.
     """
 
-    def __init__(self, model: nn.Module, rule: Rule | Composite, *, example: Tensor) -> None:
+    def __init__(
+        self,
+        model: nn.Module | ExportedProgram | str | Path,
+        rule: Rule | Composite,
+        *,
+        example: Tensor | Sequence[Tensor],
+        output: int | str | None = None,
+    ) -> None:
         if not isinstance(rule, Rule | Composite):
             raise BenchError(
                 f"Expected a Rule or a Composite, got {type(rule).__name__}: see lrp_bench.engine.rules and composites."
             )
-        if not isinstance(model, nn.Module):
-            raise BenchError(f"Expected a model, a torch.nn.Module, got {type(model).__name__}: wrap it in one.")
-        self.model = model
+        if not isinstance(model, nn.Module | ExportedProgram | str | Path):
+            raise BenchError(
+                f"Expected a module, an ExportedProgram or the path of a .pt2 file, got {type(model).__name__}."
+            )
+        self.model = load_program(model) if isinstance(model, str | Path) else model
         self.composite = Uniform(rule) if isinstance(rule, Rule) else rule
+        self.output = output
         self._captured: dict[object, tuple[fx.GraphModule, list[Covered]]] = {}
         self.weights_seen = self.weights_now()
         with torch.inference_mode(False):
-            example = check_tensor(example)
-            check_input(example)
-            self.coverage = self._program(example)[1]
+            inputs = _copied(example)
+            check_inputs(inputs)
+            self.coverage = self._program(inputs)[1]
 
-    def __call__(self, x: Tensor, target: Tensor | int | None = None) -> Explanation:
+    @overload
+    def __call__(self, x: Tensor, target: Tensor | int | None = None) -> Explanation: ...
+
+    @overload
+    def __call__(self, x: Sequence[Tensor], target: Tensor | int | None = None) -> JointExplanation: ...
+
+    def __call__(self, x: Tensor | Sequence[Tensor], target: Tensor | int | None = None) -> Explanation:
         """Explain a batch.
 
-        x: (batch, ...) floating point. target: None for each sample's predicted class, a class, (batch,) classes, or
-        (batch, classes) weights of the logits. The explanation's score is the sum of weights times logits, and
-        relevance starts from there. `layers` and `ledger` are computed by a second pass when first asked for. Raises
-        BenchError for bad input and for relevance that is not finite.
+        x: (batch, ...) floating point, or token ids (batch, tokens), which get one number per token; a tuple of these
+        where the model has several inputs: the explanation's inputs and relevance are then tuples, too, and a mask of
+        bool receives zeros. target: None for each sample's predicted class, a class, (batch,) classes, or (batch,
+        classes) weights of the logits. The explanation's score is the sum of weights times logits, and relevance
+        starts from there. `layers` and `ledger` are computed by a second pass when first asked for. Raises BenchError
+        for bad input and for relevance that is not finite.
         """
         with torch.inference_mode(False):
-            return self._explain(check_tensor(x), target)
+            inputs = _copied(x)
+            return self._explain(inputs, target, single=isinstance(x, Tensor))
 
-    def _explain(self, x: Tensor, target: Tensor | int | None) -> Explanation:
-        check_input(x)
-        module, _ = self._program(x)
-        output, leaf = _forward(module, x)
-        check_logits(output, x)
+    def _explain(self, inputs: tuple[Tensor, ...], target: Tensor | int | None, *, single: bool) -> Explanation:
+        check_inputs(inputs)
+        module, _ = self._program(inputs)
+        output, leaves = _forward(module, inputs)
+        check_logits(output, len(inputs[0]))
         logits = output.detach().clone()  # a rule may use up the last layer's output
         chosen, weights = choose(logits, target)
         start = weights * logits
-        (relevance,) = torch.autograd.grad(output, leaf, start)
+        relevance = relevance_of(inputs, leaves, output, start)
         check_relevance(relevance)
-        traced = _Traced(self, module, x, start)
-        return Explanation(x, logits, chosen, start.sum(1), relevance, _Lazy(traced, "layers"), _Lazy(traced, "ledger"))
+        traced = _Traced(self, module, inputs, start)
+        rest = logits, chosen, start.sum(1)
+        lazy = _Lazy[Tensor](traced, "layers"), _Lazy[LedgerEntry](traced, "ledger")
+        if single:
+            return Explanation(inputs[0], *rest, relevance[0], *lazy)
+        return JointExplanation(inputs, *rest, relevance, *lazy)
 
-    def _program(self, x: Tensor) -> tuple[fx.GraphModule, list[Covered]]:
+    def _program(self, inputs: tuple[Tensor, ...]) -> tuple[fx.GraphModule, list[Covered]]:
         now = self.weights_now()
         if now != self.weights_seen:
             self._captured.clear()
             self.weights_seen = now
-        key = (x.shape[1:], x.dtype, x.device)
+        if isinstance(self.model, ExportedProgram):
+            check_inputs_of(self.model, inputs)
+        key = tuple((x.shape[1:], x.dtype, x.device) for x in inputs)
         if key not in self._captured:
-            captured = rewrite(capture(self.model, (x,)), self.composite)
-            check_capture(self.model, captured[0], x[:2])
+            captured = rewrite(self._capture(inputs), self.composite)
+            few = tuple(x[:2] for x in inputs)
+            with torch.no_grad():
+                expected = self._model_outputs(few)
+            check_capture(_forward(captured[0], few)[0], expected)
             self._captured[key] = captured
         return self._captured[key]
 
+    def _capture(self, inputs: tuple[Tensor, ...]) -> Program:
+        if isinstance(self.model, nn.Module):
+            return capture(self.model, inputs, self.output)
+        return from_exported(on_device(self.model, inputs[0].device), self.output)
+
+    def _model_outputs(self, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+        if isinstance(self.model, nn.Module):
+            with evaluating(self.model):
+                outputs = self.model(*inputs)
+        else:
+            outputs = on_device(self.model, inputs[0].device).module()(*inputs)
+        return [x for _, x in named_leaves(outputs) if isinstance(x, Tensor)]
+
     def weights_now(self) -> list[tuple[int, int]]:
         """Where each weight lies and how often it was changed in place; changes through .data do not show."""
-        tensors = [*self.model.parameters(), *self.model.buffers()]
+        if isinstance(self.model, nn.Module):
+            tensors = [*self.model.parameters(), *self.model.buffers()]
+        else:
+            tensors = list(self.model.state_dict.values())
         return [(t.data_ptr(), t._version) for t in tensors]
 
 
-def _forward(module: fx.GraphModule, x: Tensor, trace: Trace | None = None) -> tuple[Tensor, Tensor]:
-    """The logits, and the leaf that the relevance arrives at."""
-    leaf = x.detach().requires_grad_()
+def _copied(x: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    given = (x,) if isinstance(x, Tensor) else tuple(x)
+    return tuple(part.detach().clone() if isinstance(part, Tensor) else part for part in given)
+
+
+def _forward(
+    module: fx.GraphModule, inputs: tuple[Tensor, ...], trace: Trace | None = None
+) -> tuple[Tensor, list[Tensor | None]]:
+    """The logits, and the leaves that the relevance arrives at."""
+    arguments, leaves = with_leaves(module, inputs)
     with torch.enable_grad():
-        return module(leaf, trace), leaf
+        return module(*arguments, trace), leaves
 
 
 class _Traced:
     """The pass that records, made when first needed."""
 
-    def __init__(self, lrp: LRP, module: fx.GraphModule, x: Tensor, start: Tensor) -> None:
-        self.lrp, self.module, self.x, self.start = lrp, module, x, start
+    def __init__(self, lrp: LRP, module: fx.GraphModule, inputs: tuple[Tensor, ...], start: Tensor) -> None:
+        self.lrp, self.module, self.inputs, self.start = lrp, module, inputs, start
         self.weights = lrp.weights_seen
         self.trace: Trace | None = None
 
@@ -114,8 +172,8 @@ class _Traced:
                 )
             trace = Trace()
             with torch.inference_mode(False):
-                output, leaf = _forward(self.module, self.x, trace)
-                torch.autograd.grad(output, leaf, self.start)
+                output, leaves = _forward(self.module, self.inputs, trace)
+                relevance_of(self.inputs, leaves, output, self.start)
             self.trace = trace
         return self.trace
 

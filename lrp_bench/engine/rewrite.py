@@ -26,16 +26,19 @@ from lrp_bench.engine.analysis import (
 from lrp_bench.engine.attention import MixStep, ProductStep, SoftmaxStep
 from lrp_bench.engine.capture import Program
 from lrp_bench.engine.composites import Composite, Site
+from lrp_bench.engine.embedding import carry_tokens, token_embedding
 from lrp_bench.engine.fold import fold
 from lrp_bench.engine.gates import Gates
 from lrp_bench.engine.late import Call, LateStep, late
 from lrp_bench.engine.layouts import Layouts, layouts
 from lrp_bench.engine.operators import OPERATORS, Operator, Role, Sign
+from lrp_bench.engine.recurrent import recurrent_step
 from lrp_bench.engine.rules import Rule
 from lrp_bench.engine.steps import AffineStep, PassStep, SumStep, Tap
 
 GETITEM = Operator(Role.OWN_GRADIENT, Sign.INHERITED)
-WEIGHTED = ("linear", "convolution")
+EMBEDDING = Operator(Role.STOPS, keeps_zero=False)
+WEIGHTED = ("linear", "convolution", "recurrent")
 FIRST_OPERAND = ("norm", "pool", "convolution")  # the others' activation may be any operand
 
 
@@ -56,6 +59,7 @@ def rewrite(program: Program, composite: Composite) -> tuple[fx.GraphModule, lis
 class _Rewriter:
     def __init__(self, program: Program, composite: Composite) -> None:
         fold(program)
+        carry_tokens(program)
         self.program, self.composite, self.graph = program, composite, program.graph
         self.root = nn.Module()
         self.active, self.layouts = active_nodes(self.graph), layouts(self.graph)
@@ -78,14 +82,14 @@ class _Rewriter:
 
     def entry(self, node: fx.Node) -> Operator:
         name = operator_name(node)
-        entry = GETITEM if is_getitem(node) else OPERATORS.get(name)
+        entry = GETITEM if is_getitem(node) else EMBEDDING if node.target is token_embedding else OPERATORS.get(name)
         if entry is None:
             raise self.refusal(node)
-        if entry.role in (Role.AFFINE, Role.PASS) and len(self.sources(node)) != 1:
+        sources = self.sources(node)
+        if entry.role in (Role.AFFINE, Role.PASS) and len(sources) != 1:
             raise self.refusal(node, " of several activations")
-        if (entry.kind in FIRST_OPERAND or name in ("aten::linear", "aten::div")) and self.sources(node)[
-            0
-        ] is not node.args[0]:
+        first = entry.kind in FIRST_OPERAND or name in ("aten::linear", "aten::div")
+        if first and sources[0] is not node.args[0]:
             raise self.refusal(node, " whose other operand is an activation")
         if name in ("aten::mean", "aten::sum") and over_batch(node):
             raise self.refusal(node, " over the batch")
@@ -105,7 +109,7 @@ class _Rewriter:
         return [source for source in carriers(node) if source in self.active]
 
     def has_rule(self, node: fx.Node, entry: Operator) -> bool:
-        return entry.layer is not None and len(self.sources(node)) == 1
+        return entry.role is Role.UNROLLED or (entry.layer is not None and len(self.sources(node)) == 1)
 
     def name_sites(self) -> dict[fx.Node, Site]:
         def weighted(node: fx.Node) -> bool:
@@ -131,7 +135,8 @@ class _Rewriter:
     def find_nonnegative(self) -> set[fx.Node]:
         found: set[fx.Node] = set()
         for node, entry in self.entries.items():
-            sources = [s for s in node.all_input_nodes if s.op == "get_attr" or isinstance(s.meta.get("val"), Tensor)]
+            known = (Tensor, tuple, list)
+            sources = [s for s in node.all_input_nodes if s.op == "get_attr" or isinstance(s.meta.get("val"), known)]
             inherits = entry.sign is Sign.INHERITED and all(self.at_least_zero(s, found) for s in sources)
             if entry.sign is Sign.NONNEGATIVE or (
                 inherits and not fills_below_zero(node) and self.adds_no_constant(node)
@@ -150,7 +155,9 @@ class _Rewriter:
     def replace(self, node: fx.Node, entry: Operator) -> Covered:
         name, site, said = operator_name(node), self.sites[node], entry.role.value
         place = Layouts(self.layouts[node], tuple(self.layouts[s] for s in self.sources(node)))
-        if self.has_rule(node, entry):
+        if entry.role is Role.UNROLLED:
+            said = self.unroll(node, site)
+        elif self.has_rule(node, entry):
             rule = self.composite.rule(site)
             self.check_layout(rule, site, place)
             self.affine(node, entry, rule, place)
@@ -167,10 +174,17 @@ class _Rewriter:
             said = f"{said}: {self.softmax(node, site, place)}"
         elif entry.role is Role.PASS:
             node.op, node.target = "call_module", self.add(PassStep(node.target))  # type: ignore[arg-type]
-        elif self.mixes(node):
+        elif entry.role is Role.OWN_GRADIENT and self.mixes(node):
             self.call(node, MixStep(f"{site.name}.{node.name}", node.target, place), node.args, node.kwargs)  # type: ignore[arg-type]
             said = f"{said}, constants take theirs"
         return Covered(site.name, name, said)
+
+    def unroll(self, node: fx.Node, site: Site) -> str:
+        rule = self.composite.rule(site)
+        constant, carries = self.program.constant, self.active.__contains__
+        step, sources = recurrent_step(node, site.name, rule, self.composite.split, constant, carries)
+        node.op, node.target, node.args, node.kwargs = "call_module", self.add(step), sources, {"trace": self.trace}
+        return repr(rule)
 
     def affine(self, node: fx.Node, entry: Operator, rule: Rule, place: Layouts) -> None:
         name, (source,) = self.sites[node].name, self.sources(node)

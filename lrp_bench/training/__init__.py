@@ -29,7 +29,7 @@ from lrp_bench.data.selection import epoch_seed
 from lrp_bench.models.classifier import Classifier, schedule
 from lrp_bench.models.fits import check_fits
 from lrp_bench.training.callbacks import Epoch
-from lrp_bench.training.fitting import fit, seeded, undisturbed
+from lrp_bench.training.fitting import fit, measure, seeded, undisturbed
 from lrp_bench.training.store import Record, load, save, writing
 
 log = logging.getLogger(__name__)
@@ -131,6 +131,8 @@ def fit_or_load(
 ) -> Fitted:
     """Train a model, or load it if this training was done before; of several processes, one trains and the others wait.
 
+    A model without a weight that requires a gradient is only tested.
+
     Args:
         build: makes the untrained model.
         data: what to train and test on.
@@ -171,6 +173,12 @@ def fit_or_load(
 def _train(
     model: nn.Module, data: TensorData, recipe: Recipe, work: Path, seed: int, run: Run
 ) -> tuple[Sequence[Epoch], Mapping[str, float]]:
+    if not any(weight.requires_grad for weight in model.parameters()):
+        log.info("%s has nothing to train: it is only tested", type(model).__name__)
+        loaders = {part: data.batches(part, recipe.batch_size) for part in ("validation", "test")}
+        metrics = measure(Classifier(model, data.classes, recipe.optimizer), loaders, recipe.trainer)
+        run.log_metrics(metrics)
+        return [], metrics
     log.info("Training %s on %s", type(model).__name__, type(data).__name__)
     history, metrics = fit(
         Classifier(model, data.classes, recipe.optimizer, recipe.scheduler),

@@ -83,6 +83,22 @@ def fit(
     return history.epochs, metrics
 
 
+def measure(
+    module: pl.LightningModule,
+    loaders: Mapping[str, Loader],
+    make_trainer: Callable[[list[pl.Callback]], pl.Trainer],
+) -> dict[str, float]:
+    """What `fit` says of a model, for one that is not trained: epochs is 0. loaders: "validation", "test"."""
+    started = time.perf_counter()
+    with undisturbed():
+        trainer = make_trainer([])
+        [validated] = trainer.validate(module, loaders["validation"], verbose=False)
+        [tested] = trainer.test(module, loaders["test"], verbose=False)
+    module.cpu()
+    accuracy, loss = tested["test/accuracy"], validated[MONITOR]
+    return {"test_accuracy": accuracy, "val_loss": loss, "epochs": 0.0, "seconds": time.perf_counter() - started}
+
+
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Keep Lightning's banners off the screen, and give torch its random state and determinism back afterwards."""

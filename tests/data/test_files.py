@@ -205,6 +205,11 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_wrong_folders_say_what_lies_there(tmp_path: Path) -> None:
     root, cache = tmp_path / "mine", tmp_path / "cache"
+    with pytest.raises(
+        BenchError, match=r"Expected train/<class>/<picture>.*in .*mine, got no folder of a class in .*train"
+    ):
+        ImageFolder(root=root, cache=cache, **{**RGB, "classes": 0})
+    (root / "train" / "ant").mkdir(parents=True)
     with pytest.raises(BenchError, match=r"Expected train/<class>/<picture>.*got 0 pictures"):
         ImageFolder(root=root, cache=cache, **RGB).setup()
     write_pictures(root)

@@ -213,14 +213,29 @@ def test_agreement_is_on_pixels() -> None:
 
 
 def test_agreement_names_what_is_wrong_with_baselines() -> None:
-    agreement = Agreement()
-    with pytest.raises(BenchError, match="at least one baseline"):
-        agreement.update(explained(GOOD), model=model, baselines={})
     with pytest.raises(BenchError, match="relevance of saliency"):
-        agreement.update(explained(GOOD), model=model, baselines={"saliency": GOOD / 0})
+        Agreement().update(explained(GOOD), model=model, baselines={"saliency": GOOD / 0})
+    agreement = Agreement()
     agreement.update(explained(GOOD), model=model, baselines=BASELINES)
-    with pytest.raises(BenchError, match="in every batch"):
-        agreement.update(explained(GOOD), model=model, baselines={"saliency": GOOD})
+    with pytest.raises(BenchError, match="of the first batch"):
+        agreement.update(explained(GOOD), model=model, baselines={**BASELINES, "late": GOOD})
+
+
+def test_a_baseline_missing_from_a_later_batch_is_left_out() -> None:
+    agreement = Agreement()
+    for rows, baselines in ((slice(5), BASELINES), (slice(5, BATCH), {"saliency": BASELINES["saliency"]})):
+        held = {name: other[rows] for name, other in baselines.items()}
+        agreement.update(explained(GOOD, rows), model=model, baselines=held)
+    expected = {name: values for name, values in evaluate(Agreement, GOOD).values.items() if "gradient" not in name}
+    assert_close(dict(agreement.compute().values), expected)
+    agreement.update(explained(GOOD), model=model, baselines={})
+    assert agreement.compute() == Scores({}, {})
+
+
+def test_agreement_with_nothing_is_nothing() -> None:
+    agreement = Agreement()
+    agreement.update(explained(GOOD), model=model, baselines={})
+    assert agreement.compute() == Scores({}, {})
 
 
 def test_flipping_refuses_to_mix_sizes() -> None:

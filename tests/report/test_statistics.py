@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lrp_bench.report import layout, statistics
-from lrp_bench.report.statistics import interval
+from lrp_bench.report.statistics import interval, quartiles
 
 values = st.lists(st.floats(-1e6, 1e6) | st.just(math.nan), min_size=2, max_size=30)
 
@@ -45,13 +45,23 @@ def test_too_few_values_have_no_interval(drawn: list[float], mean: float, n: int
     np.testing.assert_equal([found.mean, found.n, found.half], [mean, n, math.nan])
 
 
+@settings(max_examples=60, deadline=None)
+@given(values)
+def test_the_quartiles_are_scipys(drawn: list[float]) -> None:
+    defined = [value for value in drawn if not math.isnan(value)]
+    expected = stats.mstats.mquantiles(defined, alphap=1, betap=1) if defined else [math.nan] * 3
+    np.testing.assert_allclose(quartiles(drawn), expected, rtol=1e-9, atol=1e-9)
+
+
 def test_an_infinite_value_is_not_hidden() -> None:
     found = interval([1.0, math.inf, 2.0])
     assert (found.mean, found.n, math.isnan(found.half)) == (math.inf, 3, True)
+    assert quartiles([1.0, math.inf, 2.0]) == (1.5, 2.0, math.inf)
 
 
-def test_a_run_logs_mean_count_and_interval() -> None:
+def test_a_run_logs_mean_count_interval_and_quartiles() -> None:
     logged = statistics.metrics({"srg": [1.0, 3.0, math.nan]})
-    assert set(logged) == {"srg", "srg/n", "srg/low", "srg/high"}
+    assert set(logged) == {"srg", "srg/n", "srg/low", "srg/high", "srg/q1", "srg/median", "srg/q3"}
+    assert (logged["srg/q1"], logged["srg/median"], logged["srg/q3"]) == (1.5, 2.0, 2.5)
     assert (logged["srg"], logged["srg/n"]) == (2.0, 2)
     assert logged["srg/high"] - logged["srg"] == pytest.approx(12.706204736)  # t_1 = 12.706, s / sqrt(n) = 1

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,6 +37,11 @@ def test_a_process_is_alive_until_it_ends_and_has_been_replaced() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, not yet collected: a zombie
         assert not provenance.alive({**me, "pid": str(process.pid), "pid.started": ""})
+
+
+def test_on_windows_no_process_is_called_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert provenance.alive({"host": provenance.HOST, "pid": "1", "pid.started": "another"})
 
 
 def test_the_commit_is_the_checkouts_own(tmp_path: Path) -> None:
