@@ -30,7 +30,7 @@ check: $(READY) ## set up, then lint, formatting, types and who imports whom
 	$(BIN)/mypy
 	$(PYTEST) -q tests/test_imports.py
 
-report: $(READY) ## tables, figures and a page from the latest sweep
+report: $(READY) ## tables and figures of the latest sweep
 	$(BIN)/python -m lrp_bench.report
 
 speed: $(READY) ## time the engine and the curves beside other implementations

@@ -103,7 +103,9 @@ def label(group: str, settings: Any = None) -> str:
     if group == "method":
         group = "rule" if settings.runtime.choices.explainer == "lrp" else "explainer"
     prefix = f"{group}."
-    changes = [o.lstrip("+").removeprefix(prefix) for o in settings.overrides.task if o.lstrip("+").startswith(prefix)]
+    # As typed: a ${...} that leads nowhere is told where it is used.
+    typed: list[str] = OmegaConf.to_container(settings.overrides.task, resolve=False)  # type: ignore[assignment]
+    changes = [o.lstrip("+").removeprefix(prefix) for o in typed if o.lstrip("+").startswith(prefix)]
     choice = str(settings.runtime.choices[group])
     return f"{choice}({', '.join(changes)})" if changes else choice
 

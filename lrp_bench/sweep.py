@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 PARENT = "LRP_BENCH_PARENT_RUN"  # how a job, in whatever process, knows its sweep
 
@@ -63,7 +63,8 @@ class Sweep(Callback):
 
         if str(config.tracker._target_).startswith("lrp_bench.tracking.memory."):
             return  # what stays in a job's memory has no parent
-        command = " ".join(config.hydra.overrides.task)
+        typed: list[str] = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)  # type: ignore[assignment]
+        command = " ".join(typed)
         self.folder = folder.resolve()
         params = {"command": f"python -m lrp_bench {command}", "folder": str(folder)}
         try:

@@ -112,7 +112,7 @@ class LRP:
         key = tuple((x.shape[1:], x.dtype, x.device) for x in inputs)
         if key not in self._captured:
             captured = rewrite(self._capture(inputs), self.composite)
-            few = tuple(x[:2] for x in inputs)
+            few = tuple(x[:2] for x in inputs) if isinstance(self.model, nn.Module) else inputs
             with torch.no_grad():
                 expected = self._model_outputs(few)
             check_capture(_forward(captured[0], few)[0], expected)

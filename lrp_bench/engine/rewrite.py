@@ -30,7 +30,7 @@ from lrp_bench.engine.embedding import carry_tokens, token_embedding
 from lrp_bench.engine.fold import fold
 from lrp_bench.engine.gates import Gates
 from lrp_bench.engine.late import Call, LateStep, late
-from lrp_bench.engine.layouts import Layouts, layouts
+from lrp_bench.engine.layouts import Layout, Layouts, layouts
 from lrp_bench.engine.operators import OPERATORS, Operator, Role, Sign
 from lrp_bench.engine.recurrent import recurrent_step
 from lrp_bench.engine.rules import Rule
@@ -91,7 +91,7 @@ class _Rewriter:
         first = entry.kind in FIRST_OPERAND or name in ("aten::linear", "aten::div")
         if first and sources[0] is not node.args[0]:
             raise self.refusal(node, " whose other operand is an activation")
-        if name in ("aten::mean", "aten::sum") and over_batch(node):
+        if name in ("aten::mean", "aten::sum") and over_batch(node, self.layouts[sources[0]]):
             raise self.refusal(node, " over the batch")
         if node.kwargs.get("rounding_mode") is not None:
             raise self.refusal(node, " with rounding")
@@ -309,12 +309,12 @@ class _Rewriter:
             return self.graph.call_module(self.add(Tap(name)), (source,), {"trace": self.trace})
 
 
-def over_batch(node: fx.Node) -> bool:
+def over_batch(node: fx.Node, layout: Layout) -> bool:
     """Whether a mean or sum mixes samples, so that none has an explanation of its own."""
     given = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
     dims = [given] if isinstance(given, int) else given
     rank = node.args[0].meta["val"].dim()  # type: ignore[union-attr]
-    return not dims or 0 in [d % rank for d in dims]  # type: ignore[union-attr]
+    return not dims or layout.axis in [d % rank for d in dims]  # type: ignore[union-attr]
 
 
 def fills_below_zero(node: fx.Node) -> bool:

@@ -54,11 +54,13 @@ def quartiles(values: ArrayLike) -> tuple[float, float, float]:
     >>> quartiles([1.0, 2.0, 3.0, 5.0, float("nan")])
     (1.75, 2.5, 3.5)
     """
-    defined = _defined(values)
-    if not defined.size:
+    ordered = np.sort(_defined(values))
+    if not ordered.size:
         return float("nan"), float("nan"), float("nan")
-    with np.errstate(invalid="ignore"):  # between two infinities
-        q1, median, q3 = np.quantile(defined, (0.25, 0.5, 0.75)).tolist()
+    places = np.array([0.25, 0.5, 0.75]) * (ordered.size - 1)
+    below, above = ordered[np.floor(places).astype(int)], ordered[np.ceil(places).astype(int)]
+    with np.errstate(invalid="ignore"):  # np.quantile makes NaN of a median beside an infinite value
+        q1, median, q3 = np.where(below == above, below, below + (above - below) * (places % 1)).tolist()
     return q1, median, q3
 
 

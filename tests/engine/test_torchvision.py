@@ -28,7 +28,22 @@ from lrp_bench.engine.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, WSquar
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("float64", "captured_once")]
 
 SIZES = dict.fromkeys(
-    ["vgg16", "vgg11_bn", "resnet18", "resnet50", "densenet121", "inception_v3", "googlenet", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny", "regnet_y_400mf", "squeezenet1_0", "vit_b_16", "swin_t"],
+    [
+        "vgg16",
+        "vgg11_bn",
+        "resnet18",
+        "resnet50",
+        "densenet121",
+        "inception_v3",
+        "googlenet",
+        "mobilenet_v3_small",
+        "efficientnet_b0",
+        "convnext_tiny",
+        "regnet_y_400mf",
+        "squeezenet1_0",
+        "vit_b_16",
+        "swin_t",
+    ],
     32,
 ) | {"inception_v3": 75}
 OPTIONS = {

@@ -1,0 +1,100 @@
+"""A sweep's parent ends, and the command with it, whatever its table meets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lrp_bench import sweep
+from lrp_bench.contracts import BenchError
+from lrp_bench.report import summary
+from lrp_bench.tracking.memory import MemoryTracker
+
+
+class Table:
+    failures = ()
+
+    def __init__(self, *files: Path) -> None:
+        self.files = files
+
+    def render(self, width: int) -> str:
+        return f"THE TABLE, {width}"
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> sweep.Sweep:
+    tracker: Any = MemoryTracker()
+    tracker.uri = tracker.experiment = "memory"
+    made = sweep.Sweep()
+    made.tracker, made.folder = tracker, tmp_path
+    made.parent = tracker.start("sweep", kind="sweep").id
+    tracker.start("child", kind="explanation", parent=made.parent)
+    sweep._open.append(made)
+    return made
+
+
+@pytest.mark.parametrize("error", [BenchError("Expected room."), ValueError("a bug")])
+def test_a_sweep_without_table_fails(opened: sweep.Sweep, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(summary, "summarize", fails)
+    with pytest.raises(SystemExit, match=str(error)):
+        opened.on_multirun_end(None)
+    assert opened.tracker.runs[opened.parent].status == "FAILED"
+    assert sweep._open == []
+
+
+def test_the_table_is_shown_also_where_it_cannot_be_logged(
+    opened: sweep.Sweep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(summary, "summarize", lambda *_: Table(tmp_path / "is not there"))
+    with pytest.raises(SystemExit, match="is not there"):
+        opened.on_run_end(None)
+    assert "THE TABLE" in capsys.readouterr().out
+    assert opened.tracker.runs[opened.parent].status == "FAILED"
+
+
+def test_an_interrupted_table_leaves_no_run_open(opened: sweep.Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(summary, "summarize", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        opened.on_run_end(None)
+    assert opened.tracker.runs[opened.parent].status == "KILLED"
+
+
+def test_a_finished_sweep_is_marked_so(opened: sweep.Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summary, "summarize", lambda *_: Table())
+    opened.on_run_end(None)
+    assert opened.tracker.runs[opened.parent].status == "FINISHED"
+
+
+def test_a_store_that_takes_no_run_ends_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(*_: object, **__: object) -> None:
+        raise BenchError("Expected the store to answer, got: it is locked.")
+
+    from lrp_bench.tracking.mlflow import MLflowTracker
+
+    monkeypatch.setattr(MLflowTracker, "__init__", lambda *_, **__: None)
+    monkeypatch.setattr(MLflowTracker, "start", locked)
+    config: Any = sweep.OmegaConf.create(
+        {
+            "tracker": {"_target_": "lrp_bench.tracking.mlflow.MLflowTracker"},
+            "hydra": {"overrides": {"task": ["samples=${nowhere}"]}, "run": {"dir": str(tmp_path)}},
+        }
+    )
+    with pytest.raises(SystemExit, match="it is locked"):
+        sweep.Sweep().on_run_start(config)
+
+
+def test_a_traceback_that_cannot_be_kept_is_shown(tmp_path: Path) -> None:
+    from lrp_bench.cli import _kept
+
+    error = ValueError("a bug")
+    assert _kept(error, tmp_path) == str(tmp_path / "traceback.txt")
+    assert "a bug" in (tmp_path / "traceback.txt").read_text()
+    assert "ValueError: a bug" in _kept(error, tmp_path / "missing")
