@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
 
 import torch
 from torch import Tensor
@@ -50,9 +51,39 @@ def masked_scores(mask: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha:
     return add_mask(product if alpha == 1 else alpha * product, mask if beta == 1 else beta * mask)
 
 
+def einsum(equation: str, operands: Sequence[Tensor], *, path: Sequence[int] | None = None) -> Tensor:
+    """A sum over products of two operands as one matrix product; others stay as they are, without a rule."""
+    inputs, arrow, out = equation.replace(" ", "").partition("->")
+    letters = inputs.split(",")
+    once = all(len(set(term)) == len(term) for term in letters)
+    if len(operands) != 2 or not once or not inputs.replace(",", "").isalpha():
+        return NotImplemented  # type: ignore[no-any-return]
+    first, second = letters
+    out = out if arrow else "".join(sorted(set(first) ^ set(second)))
+    batch = [c for c in out if c in first and c in second]
+    rows, columns = ([c for c in out if c in term and c not in batch] for term in letters)
+    inner = [c for c in first if c in second and c not in out]
+    size = dict(zip(first + second, (*operands[0].shape, *operands[1].shape), strict=True))
+    a = _arranged(operands[0], first, [batch, rows, inner], size)
+    b = _arranged(operands[1], second, [batch, inner, columns], size)
+    product = torch.matmul(a, b).reshape([size[c] for c in (*batch, *rows, *columns)])
+    return product.permute([[*batch, *rows, *columns].index(c) for c in out])
+
+
+def _arranged(x: Tensor, letters: str, groups: list[list[str]], size: dict[str, int]) -> Tensor:
+    """The operand with its dimensions in the groups' order, the last two groups flattened; what is in none, summed."""
+    wanted = [c for group in groups for c in group]
+    alone = [i for i, c in enumerate(letters) if c not in wanted]
+    x = x.sum(alone) if alone else x
+    left = [c for c in letters if c in wanted]
+    flat = [prod(size[c] for c in group) for group in groups[1:]]
+    return x.permute([left.index(c) for c in wanted]).reshape([size[c] for c in groups[0]] + flat)
+
+
 DECOMPOSITIONS: Mapping[torch._ops.OpOverload, Callable[..., Tensor]] = {
     aten.scaled_dot_product_attention.default: attention,
     aten.glu.default: gated_linear_unit,
     aten.baddbmm.default: masked_scores,
+    aten.einsum.default: einsum,
     aten.square.default: lambda x: x * x,
 }
