@@ -135,7 +135,8 @@ def test_what_fails_before_the_first_job_leaves_no_run_behind(swept, overrides: 
     done = bench(folder, "--multirun", *overrides)
     assert done.returncode == 1
     assert expected in done.stderr
-    assert len(done.stderr.splitlines()) < 20
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) < 40  # an unknown option is answered with the list of all
     assert time.monotonic() - began < 30
     assert len(runs(folder, "sweep")) == before
 
@@ -156,6 +157,7 @@ def test_ctrl_c_marks_the_run_killed_and_the_next_start_goes_on(swept) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background inherits it ignored
     )
     assert process.stdout is not None
     for line in process.stdout:

@@ -29,7 +29,6 @@ RULES: dict[str, Rule] = {
     "gamma generalized": Gamma(0.5, epsilon=1e-3, generalized=True),
     "alpha 2 beta 1": AlphaBeta(2.0, 1.0),
     "alpha 1.5 beta 0.5": AlphaBeta(1.5, 0.5, epsilon=0.1),
-    "alpha 1 beta 0": AlphaBeta(1.0, 0.0),
     "z+": ZPlus(),
     "z+ unstabilised": ZPlus(epsilon=0.0),
     "z-B": ZBox(-2.5, 3.0),
