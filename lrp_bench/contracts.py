@@ -16,17 +16,23 @@ class BenchError(Exception):
     """What the user must mend: says what was expected, what came, and what to do. Shown without a traceback."""
 
 
+class NotApplicable(BenchError):  # noqa: N818  not a fault of anyone's
+    """What a metric has nothing to say about: its row is n.a., with this reason, beside the metrics that apply."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Samples to explain, in the order of the explained subset.
 
     inputs: (batch, ...) as the model takes them; label: (batch,) int64; index: (batch,) int64, the position of each
-    sample in the data set's official test split.
+    sample in the data set's official test split; mask: (batch, *positions) bool, where the evidence for the label lies,
+    for data whose truth is known.
     """
 
     inputs: Tensor
     label: Tensor
     index: Tensor
+    mask: Tensor | None = None
 
 
 @dataclass(frozen=True)

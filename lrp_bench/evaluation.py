@@ -6,12 +6,14 @@ import inspect
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lrp_bench.contracts import Batch, BenchError, Curve, Explainer, Measure, Scores
+from lrp_bench.contracts import Batch, BenchError, Curve, Explainer, Explanation, Measure, NotApplicable, Scores
+from lrp_bench.metrics.evaluators.base import Context
 
 
 @dataclass(frozen=True)
@@ -19,9 +21,8 @@ class Evaluation:
     """What came out for one method; n samples, in the order of the explained subset, all on the CPU.
 
     index, label, prediction: (n,) int64; score: (n,), the explained output. values: measure -> (n,), NaN where
-    undefined. inputs and
-    relevance: (pictures, ...), the first samples. seconds: of the explanations alone. unavailable: baseline -> why it
-    has no numbers.
+    undefined. inputs and relevance: (pictures, ...), the first samples. seconds: of the explanations alone.
+    unavailable: what has no numbers, a metric or agreement/<baseline> -> why.
     """
 
     index: Tensor
@@ -48,32 +49,38 @@ def evaluate(
     device: torch.device,
     explain_label: bool,
     pictures: int,
+    background: Tensor | None = None,
 ) -> Evaluation:
-    """Run one method over all batches. explainer and baselines are called with model= and example= first."""
+    """Run one method over all batches. explainer and baselines are called with model= and example= first.
+
+    background: (n, ...) training inputs that metrics may draw from. A metric that does not apply to these data is named
+    with its reason; where none applies, that is an error.
+    """
     seconds, unavailable = 0.0, dict[str, str]()
     rows: list[tuple[Tensor, ...]] = []
     shown: list[tuple[Tensor, Tensor]] = []
     method: Explainer | None = None
     references: dict[str, Explainer] = {}
-    for metric in metrics.values():
-        metric.to(device)
+    asked = {name: metric.to(device) for name, metric in metrics.items()}
+    background = None if background is None else background.to(device)
     for batch in batches:
-        batch = Batch(batch.inputs.to(device), batch.label.to(device), batch.index.to(device))
+        batch = _moved(batch, device)
         if method is None:
-            method = made(explainer, model, batch.inputs)
+            method = made(explainer, model, example=batch.inputs)
             references = _available(baselines, model, batch.inputs, unavailable)
+            again = partial(made, explainer, example=batch.inputs)
         began = _clock(device)
         explanation = method.explain(batch.inputs, batch.label if explain_label else None)
         seconds += _clock(device) - began
         compared = _compared(references, batch.inputs, explanation.target, unavailable)
-        for metric in metrics.values():
-            metric.update(explanation, model=model, baselines=compared)
+        context = Context(model, compared, method, again, batch.label, batch.mask, background)
+        _update(asked, explanation, context, unavailable)
         rows.append((batch.index, batch.label, explanation.logits.argmax(1), explanation.score))
         missing = pictures - sum(len(inputs) for inputs, _ in shown)
         shown.append((batch.inputs[:missing], explanation.relevance[:missing]))
     index, label, prediction, score = (torch.cat(column).cpu() for column in zip(*rows, strict=True))
     inputs, relevance = (torch.cat(column).cpu() for column in zip(*shown, strict=True))
-    scores: list[Scores] = [metric.compute() for metric in metrics.values()]
+    scores: list[Scores] = [metric.compute() for metric in asked.values()]
     return Evaluation(
         index,
         label,
@@ -90,6 +97,23 @@ def evaluate(
     )
 
 
+def _moved(batch: Batch, device: torch.device) -> Batch:
+    mask = None if batch.mask is None else batch.mask.to(device)
+    return Batch(batch.inputs.to(device), batch.label.to(device), batch.index.to(device), mask)
+
+
+def _update(asked: dict[str, Any], explanation: Explanation, context: Context, unavailable: dict[str, str]) -> None:
+    """Show a batch to every metric. One that does not apply is named with its reason, and not asked again."""
+    for name in list(asked):
+        try:
+            asked[name].update(explanation, context)
+        except NotApplicable as reason:
+            unavailable[name] = str(reason)
+            del asked[name]
+            if not asked:
+                raise
+
+
 def _available(
     baselines: Mapping[str, Callable[..., Explainer]], model: nn.Module, example: Tensor, unavailable: dict[str, str]
 ) -> dict[str, Explainer]:
@@ -97,9 +121,9 @@ def _available(
     built = {}
     for name, baseline in baselines.items():
         try:
-            built[name] = made(baseline, model, example)
+            built[name] = made(baseline, model, example=example)
         except BenchError as error:
-            unavailable[name] = str(error)
+            unavailable[f"agreement/{name}"] = str(error)
     return built
 
 
@@ -112,12 +136,12 @@ def _compared(
         try:
             relevance[name] = references[name].explain(inputs, target).relevance
         except BenchError as error:
-            unavailable[name] = str(error)
+            unavailable[f"agreement/{name}"] = str(error)
             del references[name]
     return relevance
 
 
-def made(explainer: Callable[..., Explainer], model: nn.Module, example: Tensor) -> Explainer:
+def made(explainer: Callable[..., Explainer], model: nn.Module, *, example: Tensor) -> Explainer:
     """The explainer for a model. Raises BenchError for a parameter that it does not have."""
     try:
         inspect.signature(explainer).bind(model=model, example=example)

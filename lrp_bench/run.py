@@ -96,7 +96,7 @@ class Study:
                 batches = self.data.explained_batches(self.cfg.batch_size)
                 evaluation = self.evaluate(explainer, fitted.model, batches)
                 for name, reason in evaluation.unavailable.items():
-                    log.warning("No agreement with %s: %s", name, reason)
+                    log.warning("No %s: %s", name.replace("/", " with "), reason)
                 record.set_tags({"training_run": fitted.run_id})
                 record.log_metrics({"test_accuracy": fitted.metrics["test_accuracy"]})
                 keep(record, evaluation, self.data, OmegaConf.to_yaml(self.cfg, resolve=True), folder)
@@ -113,6 +113,7 @@ class Study:
             device=self.device,
             explain_label=self.cfg.target == "label",
             pictures=self.cfg.pictures,
+            background=self.data.background(self.cfg.background),
         )
 
     def named(self, *groups: str) -> list[str]:
@@ -139,7 +140,7 @@ class Study:
 
     def fingerprint(self, explainer: DictConfig) -> str:
         """A sha256 of all that decides the scores."""
-        groups = ("dataset", "model", "trainer", "metric", "baselines", "seed", "samples", "target")
+        groups = ("dataset", "model", "trainer", "metric", "baselines", "seed", "samples", "target", "background")
         facts = {group: self.settings[group] for group in groups}
         facts["explainer"] = OmegaConf.to_container(explainer, resolve=True)
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
@@ -190,7 +191,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
 
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Raise BenchError for a plain value of the root config that cannot be meant."""
-    for name in ("samples", "batch_size"):
+    for name in ("samples", "batch_size", "background"):
         if not isinstance(settings[name], int) or settings[name] < 1:
             raise BenchError(f"Expected {name} to be a whole number >= 1, got {settings[name]!r}: correct {name}.")
     for name in ("seed", "pictures"):

@@ -16,7 +16,7 @@ from torch import nn
 from lrp_bench.contracts import Explanation
 from lrp_bench.data import scikit
 from lrp_bench.engine import LRP, rules
-from lrp_bench.metrics import functional
+from lrp_bench.metrics import Context, functional
 from lrp_bench.metrics.evaluators import conservation
 
 ROOT = Path(__file__).parents[1]
@@ -67,7 +67,7 @@ def test_the_yaml_of_the_rule_lists_its_parameters() -> None:
 @pytest.mark.filterwarnings("error")
 def test_the_metric_of_the_recipe_gives_one_value_per_sample() -> None:
     metric, R = recipe("Sparseness", conservation, functional=functional)(), torch.tensor([[0.0, -2.0], [1.0, 1.0]])
-    metric.update(Explanation(R, R, R.argmax(1), R.amax(1), R), model=nn.Identity(), baselines={})
+    metric.update(Explanation(R, R, R.argmax(1), R.amax(1), R), Context(nn.Identity()))
     scores = metric.compute()
     assert set(scores.values) == set(scores.measures)
     torch.testing.assert_close(scores.values["sparseness/gini"], torch.tensor([0.5, 0.0]))

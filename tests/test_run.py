@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from lrp_bench.cli import configure
-from lrp_bench.contracts import Batch, BenchError, Explanation
+from lrp_bench.contracts import Batch, BenchError, Explanation, NotApplicable
 from lrp_bench.evaluation import Evaluation, evaluate
-from lrp_bench.metrics import Agreement
+from lrp_bench.explainers.reference import Random
+from lrp_bench.metrics import Agreement, Conservation, Context
 from lrp_bench.run import Study, run
 from lrp_bench.tracking.memory import MemoryTracker, Record
 
@@ -77,10 +80,10 @@ def test_the_label_can_be_explained_instead_of_the_prediction(outputs: Path, tmp
 def test_a_baseline_that_cannot_explain_the_model_is_named_with_its_reason(outputs: Path, tmp_path: Path) -> None:
     gelu = "model.activation.path=torch.nn.GELU"  # for which Captum's LRP has no rule
     evaluation, tracker = scored(outputs, tmp_path, "baselines=captum", gelu, "metric=[agreement]")
-    assert "captum_lrp" in evaluation.unavailable
+    assert "agreement/captum_lrp" in evaluation.unavailable
     assert "agreement/captum_saliency/spearman" in evaluation.values
     (record,) = [run for run in tracker.runs.values() if run.kind == "explanation"]
-    assert record.tags["unavailable.captum_lrp"]
+    assert record.tags["unavailable.agreement/captum_lrp"]
 
 
 def test_without_baselines_agreement_is_not_measured(outputs: Path, tmp_path: Path) -> None:
@@ -113,10 +116,36 @@ def test_a_baseline_that_fails_on_a_later_batch_is_named_and_left_out() -> None:
         explain_label=False,
         pictures=0,
     )
-    assert evaluation.unavailable == {"tired": "Expected another batch."}
+    assert evaluation.unavailable == {"agreement/tired": "Expected another batch."}
     assert set(evaluation.values) == set(evaluation.measures)
     assert not [name for name in evaluation.values if "tired" in name]
     torch.testing.assert_close(evaluation.values["agreement/steady/cosine"], torch.ones(6))
+
+
+class Mute(Conservation):
+    """A metric that has nothing to say about these data."""
+
+    def update(self, explanation: Explanation, context: Context) -> None:
+        raise NotApplicable("Expected masks, got none.")
+
+
+@pytest.mark.parametrize("others", [{"conservation": Conservation()}, {}])
+def test_a_metric_that_does_not_apply_is_named_beside_those_that_do(others: dict[str, Any]) -> None:
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    told = pytest.raises(NotApplicable, match="masks") if not others else nullcontext()
+    with told:
+        evaluation = evaluate(
+            explainer=partial(Random, seed=0),
+            baselines={},
+            metrics={"localisation": Mute(), **others},
+            batches=[Batch(x, torch.zeros(4, dtype=torch.int64), torch.arange(4))],
+            model=nn.Linear(3, 2).requires_grad_(requires_grad=False),
+            device=torch.device("cpu"),
+            explain_label=False,
+            pictures=0,
+        )
+        assert evaluation.unavailable == {"localisation": "Expected masks, got none."}
+        assert "conservation/error" in evaluation.values
 
 
 @pytest.mark.parametrize(

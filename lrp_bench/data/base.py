@@ -152,8 +152,16 @@ class TensorData(pl.LightningDataModule):
 
     def explained_batches(self, batch_size: int) -> Iterator[Batch]:
         """The explained subset in batches, in the order of `indices`; the same for every run with this seed."""
+        test = self.contents.test
         for index in torch.split(self.indices, batch_size):
-            yield Batch(self.normalize(self.contents.test.inputs[index]), self.contents.test.labels[index], index)
+            mask = None if test.mask is None else test.mask[index]
+            yield Batch(self.normalize(test.inputs[index]), test.labels[index], index, mask)
+
+    def background(self, count: int) -> Tensor:
+        """At most `count` normalised training inputs, class-balanced, drawn with `seed`: (count, *shape)."""
+        train, (kept, _) = self.contents.train, self._cut
+        drawn = balanced(train.labels[kept], min(count, len(kept)), self._generator())
+        return self.normalize(train.inputs[kept[drawn]])
 
     def fingerprint(self) -> str:
         """A sha256 of what a training's outcome depends on: both splits, normalisation and validation cut."""

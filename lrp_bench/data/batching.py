@@ -14,10 +14,14 @@ from lrp_bench.data.selection import epoch_seed
 
 @dataclass(frozen=True)
 class Split:
-    """inputs: (n, *shape), uint8 for stored pictures, else float32 (pictures in [0, 1]); labels: (n,) int64."""
+    """inputs: (n, *shape), uint8 for stored pictures, else float32 (pictures in [0, 1]); labels: (n,) int64.
+
+    mask: (n, *positions) bool, where the evidence for the label lies, for data whose truth is known.
+    """
 
     inputs: Tensor
     labels: Tensor
+    mask: Tensor | None = None
 
 
 class Rows(Dataset[tuple[Tensor, Tensor]]):

@@ -22,7 +22,7 @@ from lrp_bench.contracts import BenchError, Measure
 SCORES = "scores.parquet"
 MEASURES = "measures.json"
 CURVES = "curves.parquet"
-UNAVAILABLE = "unavailable."  # tag prefix: why a baseline has no numbers
+UNAVAILABLE = "unavailable."  # tag prefix: why a metric or a baseline has no numbers
 SAMPLE_COLUMNS = ("sample", "label", "prediction", "score")
 CURVE_COLUMNS = ("curve", "sample", "fraction", "value")
 

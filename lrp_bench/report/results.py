@@ -27,7 +27,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class Explained:
-    """A run with numbers. settings: its flattened config; unavailable: baseline -> why it has no numbers."""
+    """A run with numbers.
+
+    settings: its flattened config; unavailable: what has no numbers, a metric or agreement/<baseline> -> why.
+    """
 
     run: str
     name: str
@@ -109,11 +112,11 @@ def _outdated(explained: Sequence[Explained], newest: Mapping[str, Measure]) -> 
 
 
 def _unavailable(explained: Sequence[Explained]) -> list[str]:
-    """One sentence for each baseline that could not explain a model."""
+    """One sentence for each baseline that could not explain a model, and each metric that did not apply."""
     told = {
-        f"no agreement with {baseline} on {each.dataset}, {each.model}: {reason.rstrip('. ')}": None
+        f"no {what.replace('/', ' with ')} on {each.dataset}, {each.model}: {reason.rstrip('. ')}": None
         for each in explained
-        for baseline, reason in each.unavailable.items()
+        for what, reason in each.unavailable.items()
     }
     return list(told)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from lrp_bench.contracts import BenchError, Explanation, Scores
-from lrp_bench.metrics import Agreement, Conservation, Evaluator, Flipping
+from lrp_bench.metrics import Agreement, Conservation, Context, Evaluator, Flipping
 from lrp_bench.metrics.flipping import Blur, Noise, Patches
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "metric").glob("*.yaml"))
@@ -66,7 +66,7 @@ def evaluate(make: Callable[[], Evaluator], relevance: Tensor, sizes: tuple[int,
     for size in sizes:
         rows = slice(start, start + size)
         baselines = {name: other[rows] for name, other in BASELINES.items()}
-        evaluator.update(explained(relevance, rows), model=model, baselines=baselines)
+        evaluator.update(explained(relevance, rows), Context(model, baselines))
         start += size
     return evaluator.compute()
 
@@ -144,19 +144,19 @@ def test_a_table_is_evaluated_by_column(make: Callable[[], Evaluator]) -> None:
         pytest.skip("patches and blur need images")
     R = columns[TARGET] * x
     table = Explanation(x, x @ columns.T, TARGET, R.sum(1), R)
-    evaluator.update(table, model=lambda z: z @ columns.T, baselines={"gradient": columns[TARGET]})
+    evaluator.update(table, Context(lambda z: z @ columns.T, {"gradient": columns[TARGET]}))
     assert {values.shape for values in evaluator.compute().values.values()} == {(BATCH,)}
 
 
 @every_evaluator
 def test_reset_copy_and_pickle(make: Callable[[], Evaluator]) -> None:
     evaluator = make()
-    evaluator.update(explained(GOOD), model=model, baselines=BASELINES)
+    evaluator.update(explained(GOOD), Context(model, BASELINES))
     expected = dict(evaluator.compute().values)
     for twin in (copy.deepcopy(evaluator), pickle.loads(pickle.dumps(evaluator))):
         assert_close(dict(twin.compute().values), expected, equal_nan=True)
     evaluator.reset()
-    evaluator.update(explained(GOOD, slice(4)), model=model, baselines={"other": GOOD[:4]})
+    evaluator.update(explained(GOOD, slice(4)), Context(model, {"other": GOOD[:4]}))
     assert {len(values) for values in evaluator.compute().values.values()} == {4}
 
 
@@ -165,7 +165,7 @@ def test_several_processes_gather_their_samples(make: Callable[[], Evaluator]) -
     evaluator = make()
     evaluator.distributed_available_fn = lambda: True
     evaluator.dist_sync_fn = lambda state, group: [state, state]
-    evaluator.update(explained(GOOD), model=model, baselines=BASELINES)
+    evaluator.update(explained(GOOD), Context(model, BASELINES))
     alone = evaluate(make, GOOD)
     assert_close(
         dict(evaluator.compute().values),
@@ -179,7 +179,7 @@ def test_relevance_that_cannot_be_used_is_named(make: Callable[[], Evaluator]) -
     infinite[3, 0, 0, 0] = float("inf")
     for relevance, words in ((infinite, "1 of 12 samples"), (GOOD[:, :1], r"\(12, 2, 6, 6\), got \(12, 1, 6, 6\)")):
         with pytest.raises(BenchError, match=words):
-            make().update(explained(relevance), model=model, baselines=BASELINES)
+            make().update(explained(relevance), Context(model, BASELINES))
 
 
 @every_evaluator
@@ -214,36 +214,36 @@ def test_agreement_is_on_pixels() -> None:
 
 def test_agreement_names_what_is_wrong_with_baselines() -> None:
     with pytest.raises(BenchError, match="relevance of saliency"):
-        Agreement().update(explained(GOOD), model=model, baselines={"saliency": GOOD / 0})
+        Agreement().update(explained(GOOD), Context(model, {"saliency": GOOD / 0}))
     agreement = Agreement()
-    agreement.update(explained(GOOD), model=model, baselines=BASELINES)
+    agreement.update(explained(GOOD), Context(model, BASELINES))
     with pytest.raises(BenchError, match="of the first batch"):
-        agreement.update(explained(GOOD), model=model, baselines={**BASELINES, "late": GOOD})
+        agreement.update(explained(GOOD), Context(model, {**BASELINES, "late": GOOD}))
 
 
 def test_a_baseline_missing_from_a_later_batch_is_left_out() -> None:
     agreement = Agreement()
     for rows, baselines in ((slice(5), BASELINES), (slice(5, BATCH), {"saliency": BASELINES["saliency"]})):
         held = {name: other[rows] for name, other in baselines.items()}
-        agreement.update(explained(GOOD, rows), model=model, baselines=held)
+        agreement.update(explained(GOOD, rows), Context(model, held))
     expected = {name: values for name, values in evaluate(Agreement, GOOD).values.items() if "gradient" not in name}
     assert_close(dict(agreement.compute().values), expected)
-    agreement.update(explained(GOOD), model=model, baselines={})
+    agreement.update(explained(GOOD), Context(model, {}))
     assert agreement.compute() == Scores({}, {})
 
 
 def test_agreement_with_nothing_is_nothing() -> None:
     agreement = Agreement()
-    agreement.update(explained(GOOD), model=model, baselines={})
+    agreement.update(explained(GOOD), Context(model, {}))
     assert agreement.compute() == Scores({}, {})
 
 
 def test_flipping_refuses_to_mix_sizes() -> None:
     flipping, small = Flipping(steps=7), GOOD[:, :, :5, :5]
-    flipping.update(explained(GOOD), model=model, baselines={})
+    flipping.update(explained(GOOD), Context(model, {}))
     other = Explanation(small, LOGITS, TARGET, LOGITS[:, 0], small)
     with pytest.raises(BenchError, match="first batch's size"):
-        flipping.update(other, model=lambda x: x.flatten(1)[:, :3], baselines={})
+        flipping.update(other, Context(lambda x: x.flatten(1)[:, :3], {}))
 
 
 @pytest.mark.parametrize(

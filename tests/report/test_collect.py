@@ -113,5 +113,7 @@ def test_definitions_of_a_measure_are_not_mixed(tracker: MLflowTracker, sweep: s
 
 def test_a_baseline_that_could_not_explain_is_told_once(tracker: MLflowTracker, sweep: str, explain: Explain) -> None:
     for method in ("epsilon", "gamma"):
-        explain(method, samples=[1, 2], measures=SRG).set_tags({"unavailable.captum_lrp": "it knows no Flatten."})
+        explain(method, samples=[1, 2], measures=SRG).set_tags(
+            {"unavailable.agreement/captum_lrp": "it knows no Flatten."}
+        )
     assert read(tracker, sweep).notes == ("no agreement with captum_lrp on digits, mlp: it knows no Flatten",)

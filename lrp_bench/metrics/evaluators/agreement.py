@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lrp_bench.contracts import BenchError, Explanation, Measure, Scores
 from lrp_bench.metrics.checks import check_number, check_relevance
-from lrp_bench.metrics.evaluators.base import Evaluator, Model
+from lrp_bench.metrics.evaluators.base import Context, Evaluator
 from lrp_bench.metrics.functional import cosine, spearman, top_k_intersection
 
 
@@ -36,11 +36,12 @@ class Agreement(Evaluator):
         self.baselines: list[str] = []
         self.measures = _measures(self.baselines)
 
-    def update(self, explanation: Explanation, *, model: Model, baselines: Mapping[str, Tensor]) -> None:
-        """Add one batch; baselines: name -> relevance in the inputs' shape.
+    def update(self, explanation: Explanation, context: Context) -> None:
+        """Add one batch; the context's baselines have the inputs' shape.
 
         A baseline that is missing from a later batch is left out, with its values from earlier ones.
         """
+        baselines = context.baselines
         self._name(baselines)
         if not self.baselines:
             return

@@ -4,14 +4,35 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from lrp_bench.contracts import BenchError, Explanation, Measure, Scores
+from lrp_bench.contracts import BenchError, Explainer, Explanation, Measure, Scores
 
 Model = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an evaluator may use beside the explanation of a batch.
+
+    model: inputs -> logits, in eval mode; an nn.Module where an evaluator changes its weights. baselines: name ->
+    relevance by another method. method: the explainer that is measured, for other inputs and other classes. explainer:
+    makes the same method for another model of the same architecture. label: (batch,) the true classes. mask: (batch,
+    *positions) bool, where the evidence lies; None where that is not known. background: (n, ...) training inputs, as
+    the model takes them.
+    """
+
+    model: Model
+    baselines: Mapping[str, Tensor] = field(default_factory=dict)
+    method: Explainer | None = None
+    explainer: Callable[[nn.Module], Explainer] | None = None
+    label: Tensor | None = None
+    mask: Tensor | None = None
+    background: Tensor | None = None
 
 
 class Evaluator(Metric):
@@ -30,8 +51,11 @@ class Evaluator(Metric):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
     @abstractmethod
-    def update(self, explanation: Explanation, *, model: Model, baselines: Mapping[str, Tensor]) -> None:
-        """Add one batch; baselines: name -> relevance by another method. BenchError if relevance cannot be used."""
+    def update(self, explanation: Explanation, context: Context) -> None:
+        """Add one batch.
+
+        Raises BenchError if the relevance cannot be used, and NotApplicable if these data have no such values.
+        """
 
     @abstractmethod
     def compute(self) -> Scores:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import MappingProxyType
-
-from torch import Tensor
 
 from lrp_bench.contracts import Explanation, Measure, Scores
 from lrp_bench.metrics.checks import check_number, check_relevance
-from lrp_bench.metrics.evaluators.base import Evaluator, Model
+from lrp_bench.metrics.evaluators.base import Context, Evaluator
 from lrp_bench.metrics.functional import conservation_delta, conservation_error
 
 
@@ -32,8 +29,8 @@ class Conservation(Evaluator):
         super().__init__("error", "delta")
         self.tau = tau
 
-    def update(self, explanation: Explanation, *, model: Model, baselines: Mapping[str, Tensor]) -> None:
-        """Add one batch; model and baselines are not used."""
+    def update(self, explanation: Explanation, context: Context) -> None:
+        """Add one batch."""
         R, f = explanation.relevance, explanation.score
         check_relevance(R, explanation.inputs)
         self.keep(error=conservation_error(R, f, self.tau), delta=conservation_delta(R, f))

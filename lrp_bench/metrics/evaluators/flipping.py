@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lrp_bench.contracts import BenchError, Curve, Explanation, Measure, Scores
-from lrp_bench.metrics.evaluators.base import Evaluator, Model
+from lrp_bench.metrics.evaluators.base import Context, Evaluator
 from lrp_bench.metrics.flipping import PerturbationCurve
 from lrp_bench.metrics.functional import aopc, srg
 from lrp_bench.metrics.imputers import Constant, Imputer
@@ -52,16 +52,16 @@ class Flipping(Evaluator):
         self.morf_curve = PerturbationCurve(unit or Pixels(), "morf", steps, imputer, score, seed, spacing, max_batch)
         self.measures = _measures(score)
 
-    def update(self, explanation: Explanation, *, model: Model, baselines: Mapping[str, Tensor]) -> None:
-        """Add one batch; baselines are not used."""
+    def update(self, explanation: Explanation, context: Context) -> None:
+        """Add one batch."""
         x, R, target = explanation.inputs, explanation.relevance, explanation.target
         curve = replace(self.morf_curve, unit=self.unit or default_unit(x))
-        fractions, morf = curve(model, x, R, target)
+        fractions, morf = curve(context.model, x, R, target)
         if self.fractions and not torch.equal(fractions, self.fractions[0][0]):
             raise BenchError(
                 f"Expected inputs of the first batch's size, got {tuple(x.shape)}: evaluate each size by itself"
             )
-        _, lerf = replace(curve, order="lerf")(model, x, R, target)
+        _, lerf = replace(curve, order="lerf")(context.model, x, R, target)
         self.keep(morf=morf, lerf=lerf, ties=curve.ties(x, R), fractions=fractions.unsqueeze(0))
 
     def compute(self) -> Scores:
