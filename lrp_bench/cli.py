@@ -6,6 +6,7 @@ Nothing heavy is imported before a job starts, so that --help and --cfg answer a
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import sys
 import traceback
@@ -106,6 +107,7 @@ def label(group: str, settings: Any = None) -> str:
     # As typed: a ${...} that leads nowhere is told where it is used.
     typed: list[str] = OmegaConf.to_container(settings.overrides.task, resolve=False)  # type: ignore[assignment]
     changes = [o.lstrip("+").removeprefix(prefix) for o in typed if o.lstrip("+").startswith(prefix)]
+    changes = [re.sub(r"_target_: *(?:\w+\.)*(\w+)", r"\1", change) for change in changes]
     choice = str(settings.runtime.choices[group])
     return f"{choice}({', '.join(changes)})" if changes else choice
 

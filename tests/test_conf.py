@@ -12,8 +12,8 @@ from torch import nn
 
 from lrp_bench.cli import CONF, configure, flags_first, label
 from lrp_bench.contracts import BenchError
-from lrp_bench.engine.composites import Composite
-from lrp_bench.engine.rules import Rule
+from lrp_bench.engine.composites import Composite, Site
+from lrp_bench.engine.rules import Flat, Gamma, Rule, ZPlus
 from lrp_bench.run import build
 
 
@@ -131,6 +131,20 @@ def test_a_name_says_what_was_changed() -> None:
     names = configure("rule=gamma", "rule.gamma=0.5", "dataset=synthetic", "dataset.classes=3").names
     assert names == {"dataset": "synthetic(classes=3)", "model": "mlp", "method": "gamma(gamma=0.5)"}
     assert configure("explainer=captum_saliency").names.method == "captum_saliency"
+
+
+def test_a_part_of_a_composite_may_be_changed_from_the_command_line() -> None:
+    flat, plus = "lrp_bench.engine.rules.Flat", "lrp_bench.engine.rules.ZPlus"
+    cfg = configure(
+        "rule=layered",
+        f"rule.first={{_target_: {flat}}}",
+        f"+rule.names={{head.*: {{_target_: {plus}, epsilon: 0.1}}}}",
+    )
+    assert cfg.names.method == "layered(first={Flat}, names={head.*: {ZPlus, epsilon: 0.1}})"
+    composite = build(cfg.explainer).keywords["rule"]
+    assert composite.rule(Site("stem", "convolution", first=True, last=False)) == Flat()
+    assert composite.rule(Site("body", "convolution", first=False, last=False)) == Gamma(0.25)
+    assert composite.rule(Site("head.0", "linear", first=False, last=False)) == ZPlus(0.1)
 
 
 def test_the_label_of_a_group_is_its_choice() -> None:

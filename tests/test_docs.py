@@ -81,6 +81,21 @@ def test_the_data_set_of_the_recipe_is_read() -> None:
     assert [len(split.labels) for split in (wine.contents.train, wine.contents.test)] == [142, 36]
 
 
+def test_the_page_on_the_engine_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "docs" / "engine.md").read_text()
+    cells = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", text, re.M | re.S)
+    assert len(cells) == text.count("```python") > 5
+    names: dict[str, Any] = {}
+    dtype, state = torch.get_default_dtype(), torch.random.get_rng_state()
+    try:
+        for code, printed in cells:
+            exec(code, names)
+            assert capsys.readouterr().out == printed
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.random.set_rng_state(state)
+
+
 def test_the_code_of_the_readme_names_what_there_is() -> None:
     (code,) = blocks("README.md", "python")
     compile(code, "README.md", "exec")  # VGG-16 at 224 pixels takes too long to run here
