@@ -52,7 +52,7 @@ def active_nodes(graph: fx.Graph) -> set[fx.Node]:
             reached.add(node)
     needed: set[fx.Node] = set()
     for node in reversed(graph.nodes):
-        if node.op == "output" or node in needed:
+        if node.op == "output" or (node in needed and node in reached):
             needed.update(carriers(node))
     return reached & needed
 

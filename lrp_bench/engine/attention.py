@@ -179,7 +179,8 @@ def _equally(kept: Tensor, x: Tensor, dim: int) -> Tensor:
 class MixStep(nn.Module):
     """A movement of values that mixes activations with constants: a class token, padding, a mask.
 
-    Its own gradient is the rule; what goes to the constants is `bias` in the ledger.
+    Its own gradient is the rule; what goes to the constants is `bias` in the ledger. So do the zeros that pad a layer
+    whose rule gives to a zero: under `redistribute`, w^2, flat or z-B they keep their share.
     """
 
     def __init__(self, name: str, function: Callable[..., Tensor], layouts: Layouts) -> None:

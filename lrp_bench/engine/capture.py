@@ -10,7 +10,7 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from inspect import signature
 from traceback import walk_tb
@@ -62,14 +62,13 @@ def capture(model: nn.Module, example: tuple[Tensor, ...], output: int | str | N
     """
     check_arguments(model, example)
     pair = tuple(torch.cat([x[:1], x[:1]]) for x in example)  # a batch of one would be taken for a fixed size
-    sizes = (tuple({0: Dim.DYNAMIC} for _ in pair),)
     names: list[list[str]] = []  # torch.export gives a module's own attributes back as they were
     flat = FlatOutput(model, names.append)
     with evaluating(flat), torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=FLAT_WEIGHTS)
         logging.disable(logging.CRITICAL)  # torch logs the trace of its own failure, which is told below
         try:
-            exported = export(flat, pair, dynamic_shapes=sizes, strict=False)
+            exported = _export(flat, pair)
         except Exception as error:
             raise _cannot_capture(model, example, error) from error
         finally:
@@ -80,6 +79,18 @@ def capture(model: nn.Module, example: tuple[Tensor, ...], output: int | str | N
         named = {key: (path.removeprefix("model").removeprefix("."), kind) for key, (path, kind) in stack.items()}
         node.meta["nn_module_stack"] = named
     return program
+
+
+def _export(flat: FlatOutput, pair: tuple[Tensor, ...]) -> ExportedProgram:
+    """For any batch size; where the model takes it as a plain number, len(x), only a trace of its bytecode can."""
+    sizes = (tuple({0: Dim.DYNAMIC} for _ in pair),)
+    try:
+        return export(flat, pair, dynamic_shapes=sizes, strict=False)
+    except Exception as error:
+        if "specialized" in str(error):
+            with suppress(Exception):
+                return export(FlatOutput(flat.model, len), pair, dynamic_shapes=sizes, strict=True)
+        raise
 
 
 def check_arguments(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -155,7 +166,7 @@ def _cannot_capture(model: nn.Module, example: tuple[Tensor, ...], error: Except
     return BenchError(
         f"Expected a model that torch.export can capture, got {type(model).__name__}, which it cannot{where}: "
         f"{reason.strip()[:300]}. If forward branches on the values of tensors, use torch.where or torch.cond instead; "
-        "if it fixes the batch size, take it from x.shape[0], not from len(x), and let it be the first dimension; "
+        "if it fixes the batch size, take it from x.shape[0], and let it be the first dimension; "
         f"if the input has another shape or type ({types}) than the model expects, mend it."
     )
 

@@ -48,7 +48,7 @@ def choose(logits: Tensor, target: Tensor | int | None) -> tuple[Tensor, Tensor]
     batch, classes = logits.shape
     if target is None:
         target = logits.argmax(1)
-    elif isinstance(target, int):
+    elif isinstance(target, int) and not isinstance(target, bool):
         target = torch.full((batch,), target, device=logits.device)
     elif not isinstance(target, Tensor):
         raise BenchError(f"Expected target None, a class or a tensor, got {type(target).__name__}: pass one of them.")
@@ -57,7 +57,8 @@ def choose(logits: Tensor, target: Tensor | int | None) -> tuple[Tensor, Tensor]
         raise BenchError("Expected finite target weights, got NaN or infinity: correct target.")
     if target.shape == logits.shape and target.is_floating_point():
         return target, target.to(logits.dtype)
-    if target.shape != (batch,) or target.is_floating_point():
+    whole = not (target.is_floating_point() or target.is_complex() or target.dtype is torch.bool)
+    if target.shape != (batch,) or not whole:
         raise BenchError(
             f"Expected a target of shape ({batch},) with classes, or floating-point weights ({batch}, {classes}), got "
             f"{target.dtype} of shape {tuple(target.shape)}: pass one class per sample."

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 aten = torch.ops.aten
 
@@ -80,10 +82,85 @@ def _arranged(x: Tensor, letters: str, groups: list[list[str]], size: dict[str, 
     return x.permute([left.index(c) for c in wanted]).reshape([size[c] for c in groups[0]] + flat)
 
 
-DECOMPOSITIONS: Mapping[torch._ops.OpOverload, Callable[..., Tensor]] = {
+def lerp(a: Tensor, end: Tensor, weight: float | Tensor) -> Tensor:
+    """(1 - weight) a + weight end: a sum of two activations, not of one and a difference."""
+    return (1 - weight) * a + weight * end
+
+
+def addcmul(a: Tensor, first: Tensor, second: Tensor, *, value: float = 1) -> Tensor:
+    """A + value * first * second."""
+    return torch.add(a, first * second, alpha=value)
+
+
+def addcdiv(a: Tensor, first: Tensor, second: Tensor, *, value: float = 1) -> Tensor:
+    """A + value * first / second."""
+    return torch.add(a, first / second, alpha=value)
+
+
+def bilinear(first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """y_k = first^T W_k second + b_k, as a layer of the first, a product with the second, and a sum."""
+    outputs, inputs, others = weight.shape
+    rows = F.linear(first, weight.transpose(1, 2).reshape(outputs * others, inputs))
+    product: Tensor = (rows.view(*rows.shape[:-1], outputs, others) * second.unsqueeze(-2)).sum(-1)
+    return product if bias is None else product + bias
+
+
+def embedding_bag(
+    weight: Tensor,
+    ids: Tensor,
+    offsets: Tensor,
+    scale_grad_by_freq: bool = False,
+    mode: int = 0,
+    sparse: bool = False,
+    per_sample_weights: Tensor | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Sum, mean or maximum of the vectors of each bag, for ids (batch, length); other bags stay as they are."""
+    length: Any = ids.shape[0] // offsets.shape[0]  # a symbol, of a number if all bags are alike
+    alike = isinstance(length, int) or length.node.expr.is_Integer
+    if padding_idx not in (None, -1) or include_last_offset or not alike:
+        return NotImplemented  # type: ignore[no-any-return]
+    vectors = F.embedding(ids.view(-1, length), weight)
+    if per_sample_weights is not None:
+        vectors = vectors * per_sample_weights.view(-1, length, 1)
+    bags = vectors.sum(1) if mode == 0 else vectors.mean(1) if mode == 1 else vectors.amax(1)
+    return bags, ids, ids, ids
+
+
+def copy(a: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
+    """What a[...] = source leaves there."""
+    return source.to(a.dtype).expand_as(a)
+
+
+def _one_step(operator: Callable[..., tuple[Tensor, ...]], *, states: int) -> Callable[..., Any]:
+    """A cell as its network over one time step."""
+
+    def cell(x: Tensor, given: Any, *weights: Tensor | None) -> Any:
+        present = [w for w in weights if w is not None]
+        first = [state[None] for state in given] if states > 1 else given[None]
+        _, *last = operator(x[None], first, present, len(present) == 4, 1, 0.0, False, False, False)
+        return tuple(state[0] for state in last) if states > 1 else last[0][0]
+
+    return cell
+
+
+DECOMPOSITIONS: Mapping[torch._ops.OpOverload, Callable[..., Any]] = {
     aten.scaled_dot_product_attention.default: attention,
     aten.glu.default: gated_linear_unit,
     aten.baddbmm.default: masked_scores,
     aten.einsum.default: einsum,
     aten.square.default: lambda x: x * x,
+    aten.copy.default: copy,
+    aten.lerp.Scalar: lerp,
+    aten.lerp.Tensor: lerp,
+    aten.addcmul.default: addcmul,
+    aten.addcdiv.default: addcdiv,
+    aten.bilinear.default: bilinear,
+    aten.embedding_bag.padding_idx: embedding_bag,
+    aten.embedding_bag.default: embedding_bag,
+    aten.lstm_cell.default: _one_step(aten.lstm.input, states=2),
+    aten.gru_cell.default: _one_step(aten.gru.input, states=1),
+    aten.rnn_tanh_cell.default: _one_step(aten.rnn_tanh.input, states=1),
+    aten.rnn_relu_cell.default: _one_step(aten.rnn_relu.input, states=1),
 }

@@ -51,6 +51,12 @@ def carry_tokens(program: Program) -> None:
 
     Raises BenchError for an input of integers that feeds no embedding.
     """
+    bags = [node for node in program.graph.nodes if operator_name(node) == "aten::embedding_bag"]
+    if bags:
+        raise BenchError(
+            f"Expected an EmbeddingBag of ids (batch, length) without padding_idx, got {bags[0].name} with offsets or "
+            "padding: use an Embedding, a mask and a sum."
+        )
     embeddings = [node for node in program.graph.nodes if operator_name(node) == "aten::embedding"]
     companions = _Companions(program)
     for node in embeddings:

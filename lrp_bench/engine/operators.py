@@ -13,6 +13,7 @@ from torch import Tensor, fx
 from lrp_bench.contracts import BenchError
 from lrp_bench.engine import normalization
 from lrp_bench.engine.affine import Affine, Averaging, Convolution, Dense, MatrixProduct, Scale
+from lrp_bench.engine.interpolation import Interpolation, linear_weights
 
 
 class Role(Enum):
@@ -44,13 +45,14 @@ Value = Callable[[object], Any]
 class Operator:
     """An entry of the table.
 
-    kind: what a composite calls it. keeps_zero: the output is zero where the input is. layer: builds the affine
-    operator; late: from the input itself, for each batch.
+    kind: what a composite calls it. keeps_zero: the output is zero where the input is. fills: puts plain numbers beside
+    the values. layer: builds the affine operator; late: from the input itself, for each batch.
     """
 
     role: Role
     sign: Sign = Sign.UNKNOWN
     keeps_zero: bool = True
+    fills: bool = False
     kind: str = ""
     layer: Callable[[fx.Node, Value], Affine] | None = None
     late: bool = False
@@ -114,6 +116,16 @@ def _averaging(node: fx.Node, value: Value) -> Affine:
     return Averaging(one, None, lambda x: function(x, *rest, **options))
 
 
+def _interpolation(node: fx.Node, value: Value) -> Affine:
+    a, before, after = arguments(node, value), node.args[0].meta["val"], node.meta["val"]  # type: ignore[union-attr]
+    like = torch.ones((), dtype=after.dtype, device=after.device)
+    named = [a[name] for name in ("scales", "scales_d", "scales_h", "scales_w") if name in a]
+    scales = named or a["scale_factors"] or [None] * (before.dim() - 2)
+    sizes = zip(before.shape[2:], after.shape[2:], scales, strict=True)
+    axes = [linear_weights(i, like, o, s, align_corners=a["align_corners"]) for i, o, s in sizes]
+    return Interpolation(like, None, axes)
+
+
 def _elementwise(node: fx.Node, value: Value) -> Affine:
     """W x + b per element, read off the operator itself: b is its value at 0 and w its slope."""
     operands = [value(x) for x in node.args if isinstance(x, fx.Node)]
@@ -151,7 +163,7 @@ def _named(names: str, operator: Operator) -> dict[str, Operator]:
 def _affine(
     names: str, kind: str, layer: Callable[[fx.Node, Value], Affine], sign: Sign = Sign.UNKNOWN
 ) -> dict[str, Operator]:
-    return _named(names, Operator(Role.AFFINE, sign, kind == "pool", kind, layer))
+    return _named(names, Operator(Role.AFFINE, sign, kind == "pool", kind=kind, layer=layer))
 
 
 OPERATORS: Mapping[str, Operator] = {
@@ -161,11 +173,13 @@ OPERATORS: Mapping[str, Operator] = {
     **_affine("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d", "convolution", _convolution),
     **_affine("_native_batch_norm_legit_no_training", "norm", _batch_norm),
     **_affine(
-        "avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d mean sum",
+        "avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d mean sum "
+        "cumsum col2im",
         "pool",
         _averaging,
         Sign.INHERITED,
     ),
+    **_affine("upsample_linear1d upsample_bilinear2d upsample_trilinear3d", "pool", _interpolation, Sign.INHERITED),
     **_affine("div neg rsub", "scale", _elementwise),  # with a constant, or by one
     **_named("mul", Operator(Role.PRODUCT, keeps_zero=False, kind="scale", layer=_elementwise)),
     **_named("matmul bmm mm", Operator(Role.PRODUCT, keeps_zero=False, kind="linear", layer=_matrix_product)),
@@ -181,22 +195,27 @@ OPERATORS: Mapping[str, Operator] = {
     **_named("relu relu6", Operator(Role.PASS, Sign.NONNEGATIVE)),
     **_named("sigmoid hardsigmoid softplus", Operator(Role.PASS, Sign.NONNEGATIVE, keeps_zero=False)),
     **_named(
-        "gelu silu tanh elu selu celu leaky_relu hardtanh hardswish mish softsign log_sigmoid "
-        "threshold prelu _prelu_kernel rrelu clamp",
+        "gelu silu tanh elu selu celu leaky_relu hardtanh hardswish mish log_sigmoid hardshrink softshrink "
+        "threshold prelu _prelu_kernel rrelu clamp clamp_min clamp_max clip abs pow erf sin cos",
         Operator(Role.PASS, Sign.UNKNOWN, keeps_zero=False),
     ),
     **_named(
         "max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool1d "
-        "adaptive_max_pool2d adaptive_max_pool3d amax",
+        "adaptive_max_pool2d adaptive_max_pool3d amax amin max min maximum minimum topk",
         Operator(Role.OWN_GRADIENT, Sign.INHERITED),
     ),
     **_named(
+        "pad constant_pad_nd masked_fill where im2col tril triu",
+        Operator(Role.OWN_GRADIENT, Sign.INHERITED, fills=True),
+    ),
+    **_named(
         "view reshape _unsafe_view flatten unflatten permute transpose t squeeze unsqueeze select slice cat stack "
-        "split "
-        "split_with_sizes chunk unbind expand repeat narrow index index_select gather roll flip clone alias "
-        "masked_fill where pad "
-        "lift_fresh_copy _to_copy pixel_shuffle pixel_unshuffle channel_shuffle constant_pad_nd reflection_pad1d "
-        "reflection_pad2d replication_pad1d replication_pad2d",
+        "split split_with_sizes chunk unbind expand repeat tile repeat_interleave narrow unfold diagonal index "
+        "index_select gather roll flip rot90 clone alias lift_fresh_copy _to_copy select_scatter slice_scatter "
+        "index_put pixel_shuffle pixel_unshuffle channel_shuffle reflection_pad1d reflection_pad2d "
+        "reflection_pad3d replication_pad1d replication_pad2d replication_pad3d upsample_nearest1d "
+        "upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact2d "
+        "_upsample_nearest_exact3d",
         Operator(Role.OWN_GRADIENT, Sign.INHERITED),
     ),
 }

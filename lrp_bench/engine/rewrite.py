@@ -9,6 +9,7 @@ import torch
 from torch import fx, nn
 
 from lrp_bench.contracts import BenchError
+from lrp_bench.engine.activations import gather_activations
 from lrp_bench.engine.analysis import is_floating, is_getitem, operands, operator_name, remove_unused
 from lrp_bench.engine.attention import MixStep, ProductStep, SoftmaxStep
 from lrp_bench.engine.capture import Program
@@ -42,6 +43,7 @@ class Covered:
 def rewrite(program: Program, composite: Composite) -> tuple[fx.GraphModule, list[Covered]]:
     """The module `module(*inputs, trace=None)` and its coverage. The program's graph is used up."""
     fold(program)
+    gather_activations(program)
     carry_tokens(program)
     rewriter = _Rewriter(Survey(program), composite)
     coverage = rewriter.run()
@@ -138,7 +140,7 @@ class _Rewriter:
         for source in [s for s in beside if s.op == "call_function"]:
             with self.graph.inserting_before(node):
                 node.replace_input_with(source, self.graph.call_function(torch.ops.aten.detach.default, (source,)))
-        return bool(beside) or operator_name(node) in ("aten::constant_pad_nd", "aten::pad", "aten::masked_fill")
+        return bool(beside) or self.survey.entries[node].fills
 
     def value(self, argument: object) -> object:
         """An argument with weights as tensors and activations as None."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor, fx
 
-from lrp_bench.engine.analysis import operator_name
 from lrp_bench.engine.operators import Role, Sign
 from lrp_bench.engine.survey import Survey
 
@@ -23,7 +22,9 @@ def _inherits(survey: Survey, node: fx.Node, found: set[fx.Node]) -> bool:
     known = (Tensor, tuple, list)
     sources = [s for s in node.all_input_nodes if s.op == "get_attr" or isinstance(s.meta.get("val"), known)]
     adds_constant = survey.entries[node].role is Role.SPLIT and (len(node.all_input_nodes) != 2 or node.kwargs)
-    if adds_constant or _fills_below_zero(node):  # a sum with a plain number or a factor may fall below zero
+    if adds_constant or (
+        survey.entries[node].fills and _fills_below_zero(node)
+    ):  # a sum with a plain number or a factor may fall below zero
         return False
     return all(source in found or _at_least_zero(survey.program.constant(source)) for source in sources)
 
@@ -33,6 +34,5 @@ def _at_least_zero(constant: Tensor | None) -> bool:
 
 
 def _fills_below_zero(node: fx.Node) -> bool:
-    """Whether padding or masking puts a negative number among the values."""
-    fills = operator_name(node) in ("aten::constant_pad_nd", "aten::pad", "aten::masked_fill", "aten::where")
-    return fills and any(isinstance(x, int | float) and x < 0 for x in (*node.args, *node.kwargs.values()))
+    """Whether padding or masking may put a negative number among the values."""
+    return any(isinstance(x, int | float) and x < 0 for x in (*node.args, *node.kwargs.values()))

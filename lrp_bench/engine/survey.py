@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import fx
 
 from lrp_bench.contracts import BenchError
+from lrp_bench.engine.activations import Activation
 from lrp_bench.engine.analysis import active_nodes, carriers, is_getitem, module_names, operator_name
 from lrp_bench.engine.capture import Program
 from lrp_bench.engine.embedding import token_embedding
 from lrp_bench.engine.layouts import Layout, Layouts, layouts
-from lrp_bench.engine.operators import OPERATORS, Operator, Role, Sign
+from lrp_bench.engine.operators import OPERATORS, Operator, Role, Sign, arguments
 
 GETITEM = Operator(Role.OWN_GRADIENT, Sign.INHERITED)
 EMBEDDING = Operator(Role.STOPS, keeps_zero=False)
+ACTIVATION = Operator(Role.PASS, keeps_zero=False)
+ALONG = {f"aten::{name}" for name in ("mean", "sum", "cumsum", "amax", "amin", "max", "min", "topk", "flip", "roll")}
 FIRST_OPERAND = ("norm", "pool", "convolution")  # the others' activation may be any operand
 
 
@@ -33,6 +37,12 @@ class Survey:
 
     def __post_init__(self) -> None:
         graph = self.program.graph
+        for node in graph.nodes:
+            if _is_random(node):
+                raise BenchError(
+                    f"Expected a model in eval mode, which gives the same logits each time, got {operator_name(node)} "
+                    f"in {_where(node)}: export model.eval(), and pass training=self.training to functional dropout."
+                )
         self.active, self.layouts = active_nodes(graph), layouts(graph)
         self.entries = {n: self._entry(n) for n in graph.nodes if n in self.active and n.op == "call_function"}
 
@@ -50,35 +60,69 @@ class Survey:
         return Layouts(self.layouts[node], tuple(self.layouts[s] for s in self.sources(node)))
 
     def _entry(self, node: fx.Node) -> Operator:
-        name = operator_name(node)
-        entry = GETITEM if is_getitem(node) else EMBEDDING if node.target is token_embedding else OPERATORS.get(name)
+        name, entry = operator_name(node), _row(node)
         if entry is None:
             raise refusal(node)
         sources = self.sources(node)
         if entry.role in (Role.AFFINE, Role.PASS) and len(sources) != 1:
             raise refusal(node, " of several activations")
-        first = entry.kind in FIRST_OPERAND or name in ("aten::linear", "aten::div")
+        first = entry.kind in FIRST_OPERAND or entry.role is Role.PASS or name in ("aten::linear", "aten::div")
         if first and sources[0] is not node.args[0]:
             raise refusal(node, " whose other operand is an activation")
-        if name in ("aten::mean", "aten::sum") and _over_batch(node, self.layouts[sources[0]]):
+        if name in ALONG and _over_batch(node, self.layouts[sources[0]]):
             raise refusal(node, " over the batch")
-        if node.kwargs.get("rounding_mode") is not None:
-            raise refusal(node, " with rounding")
+        detail = _limits(node)
+        if detail:
+            raise refusal(node, detail)
         return entry
+
+
+def _row(node: fx.Node) -> Operator | None:
+    if isinstance(node.target, Activation):
+        return ACTIVATION
+    if is_getitem(node):
+        return GETITEM
+    return EMBEDDING if node.target is token_embedding else OPERATORS.get(operator_name(node))
 
 
 def refusal(node: fx.Node, detail: str = "") -> BenchError:
     """What to say of an operator that has no rule, or none in this use."""
-    where = (module_names(node) or ["the model itself"])[-1]
     return BenchError(
-        f"Expected operators that have a relevance rule, got {operator_name(node)}{detail} in {where}: replace it, "
-        f"or add a row to lrp_bench/engine/operators.py. Known operators: {', '.join(sorted(OPERATORS))}."
+        f"Expected operators that have a relevance rule, got {operator_name(node)}{detail} in {_where(node)}: replace "
+        f"it, or add a row to lrp_bench/engine/operators.py. Known operators: {', '.join(sorted(OPERATORS))}."
     )
 
 
+def _where(node: fx.Node) -> str:
+    return (module_names(node) or ["the model itself"])[-1]
+
+
+def _is_random(node: fx.Node) -> bool:
+    """Whether the node draws numbers, or normalises by the batch while it trains; recurrent ones are told elsewhere."""
+    if operator_name(node) == "aten::_native_batch_norm_legit_functional":
+        return True
+    if not isinstance(node.target, torch._ops.OpOverload) or torch.Tag.nondeterministic_seeded not in node.target.tags:
+        return False
+    a = arguments(node, lambda given: given)
+    return "dropout" not in a and a.get("train", a.get("training", True)) is not False
+
+
+def _limits(node: fx.Node) -> str:
+    """Which of its options an operator has no rule for; empty where all is well."""
+    name, given = operator_name(node), dict(node.kwargs)
+    if given.get("rounding_mode") is not None:
+        return " with rounding"
+    if name == "aten::index_put" and True in (*node.args[3:], *given.values()):
+        return " that accumulates"
+    if name == "aten::pow" and not (isinstance(node.args[1], int | float) and node.args[1] > 0):
+        return " with this exponent"
+    return ""
+
+
 def _over_batch(node: fx.Node, layout: Layout) -> bool:
-    """Whether a mean or sum mixes samples, so that none has an explanation of its own."""
-    given = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    """Whether an operator along some dimensions mixes samples, so that none has an explanation of its own."""
+    a = arguments(node, lambda given: given)
+    given = a.get("dim", a.get("dims"))
     dims = [given] if isinstance(given, int) else given
     rank = node.args[0].meta["val"].dim()  # type: ignore[union-attr]
-    return not dims or layout.axis in [d % rank for d in dims]  # type: ignore[union-attr]
+    return "other" not in a and (not dims or layout.axis in [d % rank for d in dims])
