@@ -216,7 +216,7 @@ def test_weights_as_target() -> None:
 
 def test_share_of_ties() -> None:
     R = torch.tensor([[1.0, 2.0, 2.0, 3.0, 3.0, 3.0, 4.0, 5.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], [0.0] * 8])
-    assert_close(PerturbationCurve(Features()).ties(R, R), torch.tensor([5 / 8, 0.0, 1.0]))
+    assert_close(Features()(R, R).ties(), torch.tensor([5 / 8, 0.0, 1.0]))
 
 
 def test_all_zero_relevance_is_a_random_order_with_no_gain() -> None:
