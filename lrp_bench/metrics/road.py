@@ -47,6 +47,7 @@ class Road:
         noise = self.sigma * random_normal(x, seed, _ROAD)
 
         def fill(rows: Tensor, removed: Tensor) -> Tensor:
+            removed = removed.expand(-1, -1, *x.shape[2:])
             return torch.where(removed, interpolated(x[rows], removed, self.tolerance) + noise[rows], x[rows])
 
         return fill
