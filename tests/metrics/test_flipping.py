@@ -71,7 +71,7 @@ def network() -> nn.Module:
 
 
 SEGMENTS = torch.from_numpy(
-    np.stack([slic(image.movedim(0, -1).numpy(), 6, 1.0, start_label=0, channel_axis=-1) for image in IMAGES])
+    np.stack([slic(image.movedim(0, -1).numpy(), 6, 0.1, start_label=0, channel_axis=-1) for image in IMAGES])
 )
 TEXT, TEXT_RELEVANCE = drawn(BATCH, 7, 3, seed=4), drawn(BATCH, 7, 3, seed=5)
 TEXT[1, 4:] = TEXT[2, 1:] = 0.0  # padding
@@ -83,7 +83,7 @@ DATA = {
     "Tokens": (TEXT, TEXT_RELEVANCE),
     "Features": (TABLE, TABLE_RELEVANCE),
 }
-UNITS = [Pixels(), Patches(1), Patches(2), Patches(5), Superpixels(6, 1.0), Tokens(padding=0), Tokens(), Features()]
+UNITS = [Pixels(), Patches(1), Patches(2), Patches(5), Superpixels(6, 0.1), Tokens(padding=0), Tokens(), Features()]
 
 
 def groups_of(unit: Unit, sample: int) -> list[Tensor]:
@@ -257,7 +257,7 @@ def test_fractions_are_the_true_shares(steps: int | list[float], spacing: str, c
 @pytest.mark.parametrize(
     ("imputer", "unit"),
     [
-        (Constant(0.1), Superpixels(6, 1.0)),
+        (Constant(0.1), Superpixels(6, 0.1)),
         (Noise(), Pixels()),
         (Blur(), Patches(4)),
         (ImageMean(), Pixels()),
@@ -495,15 +495,15 @@ def test_a_mask_token_takes_the_place_of_ids() -> None:
 
 
 def test_superpixels_are_those_of_scikit_image() -> None:
-    regions = Superpixels(6, 1.0)(IMAGES, RELEVANCE)
-    assert_close(Superpixels(6, 1.0).labels(IMAGES), SEGMENTS.long())
+    regions = Superpixels(6, 0.1)(IMAGES, RELEVANCE)
+    assert_close(Superpixels(6, 0.1).labels(IMAGES), SEGMENTS.long())
     for i, label in product(range(BATCH), range(int(SEGMENTS.max()) + 1)):
         inside = SEGMENTS[i] == label
         assert regions.positions()[i, label] == inside.sum()
         if inside.any():
             assert_close(regions.scores[i, label], RELEVANCE[i].sum(0)[inside].mean())
     assert len({int(labels.max()) for labels in SEGMENTS}) > 1  # images differ in their number of segments
-    assert_close(Superpixels(6, 1.0).labels(IMAGES * 3 + 1), SEGMENTS.long())
+    assert_close(Superpixels(6, 0.1).labels(IMAGES * 3 + 1), SEGMENTS.long())
 
 
 @pytest.mark.parametrize(
