@@ -33,8 +33,9 @@ check: $(READY) ## set up, then lint, formatting, types and who imports whom
 report: $(READY) ## tables and figures of the latest sweep
 	$(BIN)/python -m lrp_bench.report
 
-speed: $(READY) ## time the engine and the curves beside other implementations
+speed: $(READY) ## time the engine and the metrics beside other implementations
 	$(BIN)/python experiments/speed/speed.py
+	$(BIN)/python experiments/speed/metrics.py
 
 clean: ## remove caches and builds (outputs/ and .venv/ stay)
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage coverage.xml

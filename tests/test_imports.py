@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ALLOWED = {
     ".contracts": {"torch"},
     ".engine": {".contracts", "torch"},
-    ".metrics": {".contracts", "torch", "torchmetrics", "scipy"},
+    ".metrics": {".contracts", "torch", "torchmetrics", "scipy", "skimage", "cv2"},
     ".explainers": {".contracts", ".engine", "torch", "captum", "zennit"},
     ".data": {".contracts", "torch", "torchvision", "pytorch_lightning", "sklearn", "numpy", "PIL", "filelock"},
     ".models": {".contracts", ".engine", "torch", "torchvision", "torchmetrics", "pytorch_lightning", "rich"},
@@ -135,6 +135,7 @@ def plain(name: str) -> str:
         ("lrp_bench.engine", {"hydra", "omegaconf", "mlflow", "pytorch_lightning", "captum", "pandas", "torchvision"}),
         ("lrp_bench.cli", {"torch", "mlflow", "pytorch_lightning", "captum", "pandas", "matplotlib", "sklearn"}),
         ("lrp_bench.metrics", {"hydra", "mlflow", "pytorch_lightning", "captum", "lrp_bench.engine"}),
+        ("lrp_bench.metrics.flipping", {"torchmetrics", "skimage", "cv2"}),
         ("lrp_bench.report", {"torchvision", "pytorch_lightning", "captum", "lrp_bench.engine", "lrp_bench.run"}),
     ],
 )

@@ -1,9 +1,9 @@
-"""Time the engine beside a gradient, Zennit and Captum, and the perturbation curves beside plain forward passes.
+"""Time the engine beside a gradient, Zennit and Captum.
 
     python experiments/speed/speed.py [--networks minivgg vgg16 resnet50] [--repeats 5] [--threads 2] [--out FOLDER]
 
 All contenders run in this one process, in turn, and their medians are compared: the machine may drift, the ratios
-hold. Writes engine.csv, engine.md, curves.csv and curves.md, with _gpu in their names where they ran on one.
+hold. Writes engine.csv and engine.md, with _gpu in their names where they ran on one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from zennit.types import Activation, AvgPool, BatchNorm, Convolution, Linear
 
 from lrp_bench.engine import LRP
 from lrp_bench.engine.rules import AlphaBeta, Epsilon, Gamma, Rule, ZPlus
-from lrp_bench.metrics.flipping import Constant, PerturbationCurve
 from lrp_bench.models import MiniVGG
 
 RULES: Mapping[str, tuple[Rule, zennit_rules.BasicHook]] = {
@@ -145,32 +144,6 @@ def engine(network: str, repeats: int, device: torch.device) -> pd.DataFrame:
     return table.assign(network=f"{network} ({shape[0]})").reset_index().set_index(["network", "contender"])
 
 
-def curves(repeats: int, device: torch.device) -> pd.DataFrame:
-    """32 steps over 64 images, against as many plain forward passes at the same batch size."""
-    torch.manual_seed(0)
-    model = MiniVGG([3, 32, 32], 10).eval().requires_grad_(False).to(device)
-    x, relevance = torch.randn(64, 3, 32, 32, device=device), torch.randn(64, 3, 32, 32, device=device)
-    target = torch.zeros(64, dtype=torch.long, device=device)
-    curve = PerturbationCurve(steps=32, imputer=Constant(0.0), max_batch=128)
-
-    @torch.no_grad()
-    def forwards() -> None:
-        for _ in range(33 * 64 // 128):
-            model(torch.cat([x, x]))
-        model(x)
-
-    contenders: dict[str, Work] = {
-        "forward passes": forwards,
-        "curve, batch of 64": lambda: curve(model, x, relevance, target),
-        "curve, 64 batches of 1": lambda: [
-            curve(model, x[i : i + 1], relevance[i : i + 1], target[i : i + 1]) for i in range(64)
-        ],
-    }
-    table = timed(contenders, repeats, device)
-    table["forwards"] = table["seconds"] / table.loc["forward passes", "seconds"]
-    return table
-
-
 def write(table: pd.DataFrame, path: Path, title: str) -> None:
     """As csv and as a Markdown table."""
     table.to_csv(path.with_suffix(".csv"), float_format="%.5g")
@@ -216,11 +189,6 @@ def main() -> None:
     suffix = "_gpu" if device.type == "cuda" else ""
     tables = [engine(network, options.repeats, device) for network in options.networks]
     write(pd.concat(tables), options.out / f"engine{suffix}", "The engine beside a gradient, Zennit and Captum")
-    write(
-        curves(options.repeats, device),
-        options.out / f"curves{suffix}",
-        "Perturbation curves beside plain forward passes",
-    )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ and are drawn for all samples at once. Samples of equal content draw equal numbe
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,18 @@ def random_uniform(x: Tensor, seed: int, purpose: int) -> Tensor:
     """Numbers in [0, 1), of the shape, type and device of x (batch, ...)."""
     bits = random_bits(x, x[0].numel(), seed, purpose)
     return (_shift(bits, 40).to(x.dtype) * 2.0**-24).reshape(x.shape)
+
+
+def random_normal(x: Tensor, seed: int, purpose: int) -> Tensor:
+    """Standard normal numbers, of the shape, type and device of x (batch, ...); Box and Muller's way, none above 6."""
+    bits = random_bits(x, 2 * x[0].numel(), seed, purpose)
+    radius, angle = (2.0**-24 * (_shift(bits, 40) + 1)).to(x.dtype).reshape(len(x), 2, -1).unbind(1)
+    return ((-2 * radius.log()).sqrt() * (2 * math.pi * angle).cos()).reshape(x.shape)
+
+
+def random_index(x: Tensor, count: int, below: int, seed: int, purpose: int) -> Tensor:
+    """(batch, ...) -> (batch, count) int64: whole numbers in [0, below)."""
+    return _shift(random_bits(x, count, seed, purpose), 1) % below
 
 
 def random_order(x: Tensor, count: int, seed: int, purpose: int) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from lrp_bench.contracts import BenchError
+from lrp_bench.contracts import BenchError, NotApplicable
 
 
 def check_whole(name: str, value: object, least: int = 1) -> None:
@@ -16,10 +16,17 @@ def check_whole(name: str, value: object, least: int = 1) -> None:
         raise BenchError(f"Expected {name} to be a whole number of at least {least}, got {value!r}: change {name}")
 
 
-def check_number(name: str, value: object, above: float = float("-inf"), below: float = float("inf")) -> None:
-    """Raise BenchError unless value is a real number strictly between `above` and `below`."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not above < value < below:
-        raise BenchError(f"Expected {name} to be a number between {above} and {below}, got {value!r}: change {name}")
+def check_number(
+    name: str,
+    value: object,
+    above: float = float("-inf"),
+    below: float = float("inf"),
+    least: float = float("-inf"),
+) -> None:
+    """Raise BenchError unless value is a real number strictly between `above` and `below`, and at least `least`."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not above < value < below or value < least:
+        bounds = f"of at least {least}" if least > above else f"between {above} and {below}"
+        raise BenchError(f"Expected {name} to be a number {bounds}, got {value!r}: change {name}")
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:
@@ -38,6 +45,11 @@ def check_relevance(relevance: Tensor, inputs: Tensor, name: str = "relevance") 
             f"Expected {name} of the inputs' shape {tuple(inputs.shape)}, got {tuple(relevance.shape)}: "
             "an explainer must return one number for each input value"
         )
+    check_finite(relevance, name)
+
+
+def check_finite(relevance: Tensor, name: str = "relevance") -> None:
+    """Raise BenchError if relevance (batch, ...) holds NaN or infinity. Waits for a device once."""
     broken = ~torch.isfinite(relevance)
     if broken.any():
         samples = broken.flatten(1).any(1).nonzero().flatten().tolist()
@@ -45,3 +57,17 @@ def check_relevance(relevance: Tensor, inputs: Tensor, name: str = "relevance") 
             f"Expected finite {name}, got NaN or infinity in {len(samples)} of {len(relevance)} samples (the first at "
             f"position {samples[0]} of the batch): check the model's outputs, or give the rule a larger epsilon"
         )
+
+
+def check_images(x: Tensor, name: str, instead: str) -> None:
+    """Raise NotApplicable unless x is (batch, channels, height, width)."""
+    if x.dim() != 4:
+        raise NotApplicable(
+            f"Expected images (batch, channels, height, width) for {name}, got {tuple(x.shape)}: {instead}"
+        )
+
+
+def check_floating(x: Tensor, name: str, instead: str) -> None:
+    """Raise NotApplicable unless x holds real numbers, not ids."""
+    if not x.is_floating_point():
+        raise NotApplicable(f"Expected inputs of real numbers for {name}, got {x.dtype}: {instead}")

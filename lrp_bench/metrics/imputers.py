@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from lrp_bench.contracts import BenchError
-from lrp_bench.metrics.chance import random_uniform
-from lrp_bench.metrics.checks import check_number
+from lrp_bench.contracts import BenchError, NotApplicable
+from lrp_bench.metrics.chance import random_index, random_uniform
+from lrp_bench.metrics.checks import check_floating, check_images, check_number
 
 Fill = Callable[[Tensor, Tensor], Tensor]
 """(rows, removed) -> inputs: samples `rows` (m,) of the batch, with new values where `removed` (m, ...) is True."""
 
-_NOISE = 2
+_NOISE, _SAMPLE = 2, 3
 
 
 class Imputer(Protocol):
@@ -27,9 +27,21 @@ class Imputer(Protocol):
         ...
 
 
+@runtime_checkable
+class FromData(Protocol):
+    """An imputer that needs training inputs."""
+
+    def fitted(self, background: Tensor | None) -> Imputer:
+        """The same imputer with the training inputs (n, ...) that it needs, unless it already has what it needs."""
+        ...
+
+
 @dataclass(frozen=True)
 class Constant:
-    """One value everywhere. For standardised inputs 0 is the training set's mean."""
+    """One value everywhere. For standardised inputs 0 is the training set's mean.
+
+    For Tokens: the id of the mask token where inputs are ids; 0.0, the zero vector, where they are embeddings.
+    """
 
     value: float = 0.0
 
@@ -38,17 +50,32 @@ class Constant:
 
     def __call__(self, x: Tensor, seed: int) -> Fill:
         """See Imputer."""
+        if not x.is_floating_point() and self.value != int(self.value):
+            raise BenchError(f"Expected value to be a token's id, got {self.value}: use that of the mask token")
         return lambda rows, removed: x[rows].masked_fill_(removed, self.value)
 
 
 @dataclass(frozen=True)
 class DatasetMean:
-    """The data set's mean: one value per channel (or per column of a table), or one for every input value."""
+    """The data set's mean: one value per channel (or per column of a table), or one for every input value.
 
-    mean: Sequence[float] | Tensor
+    mean None: that of the training inputs of `fitted`, one for every input value.
+    """
+
+    mean: Sequence[float] | Tensor | None = None
+
+    def fitted(self, background: Tensor | None) -> DatasetMean:
+        """See FromData."""
+        if self.mean is not None or background is None:
+            return self
+        check_floating(background, "DatasetMean", "use Constant with the id of the mask token, or Sample")
+        return replace(self, mean=background.mean(0))
 
     def __call__(self, x: Tensor, seed: int) -> Fill:
         """See Imputer."""
+        check_floating(x, "DatasetMean", "use Constant with the id of the mask token, or Sample")
+        if self.mean is None:
+            raise BenchError("Expected DatasetMean to have a mean, got None: pass mean, or training inputs to fitted")
         mean = self.mean if isinstance(self.mean, Tensor) else torch.tensor(list(self.mean))
         per_channel = mean.dim() == 1 and len(mean) == x.shape[1]
         if not per_channel and mean.shape != x.shape[1:]:
@@ -66,8 +93,9 @@ class ImageMean:
 
     def __call__(self, x: Tensor, seed: int) -> Fill:
         """See Imputer."""
+        check_floating(x, "ImageMean", "use Constant with the id of the mask token")
         if x.dim() < 3:
-            raise BenchError(
+            raise NotApplicable(
                 f"Expected images (batch, channels, ...) for ImageMean, got {tuple(x.shape)}: use DatasetMean"
             )
         return _paste(x, x.mean(tuple(range(2, x.dim())), keepdim=True).expand_as(x))
@@ -86,6 +114,7 @@ class Noise:
 
     def __call__(self, x: Tensor, seed: int) -> Fill:
         """See Imputer."""
+        check_floating(x, "Noise", "use Constant with the id of the mask token, or Sample")
         return _paste(x, self.low + (self.high - self.low) * random_uniform(x, seed, _NOISE))
 
 
@@ -103,10 +132,7 @@ class Blur:
 
     def __call__(self, x: Tensor, seed: int) -> Fill:
         """See Imputer."""
-        if x.dim() != 4:
-            raise BenchError(
-                f"Expected images (batch, channels, height, width) for Blur, got {tuple(x.shape)}: use Constant"
-            )
+        check_images(x, "Blur", "use Constant or Sample")
         return _paste(x, self._weights(x, 2) @ x @ self._weights(x, 3).T)
 
     def _weights(self, x: Tensor, axis: int) -> Tensor:
@@ -114,6 +140,35 @@ class Blur:
         position = torch.arange(x.shape[axis], device=x.device, dtype=x.dtype)
         distance = (position[:, None] - position) / self.sigma
         return torch.softmax(-distance.square() / 2, dim=1)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Values of the training set: for images one training image, for tables and ids (batch, n) a draw for each column.
+
+    pool: (n, ...) training inputs; None: those of `fitted`. What is drawn depends on the explained sample and the seed.
+    """
+
+    pool: Tensor | None = None
+
+    def fitted(self, background: Tensor | None) -> Sample:
+        """See FromData."""
+        return self if self.pool is not None or background is None else replace(self, pool=background)
+
+    def __call__(self, x: Tensor, seed: int) -> Fill:
+        """See Imputer."""
+        if self.pool is None:
+            raise BenchError("Expected Sample to have training inputs, got none: pass pool, or call fitted")
+        if self.pool.shape[1:] != x.shape[1:] or not len(self.pool):
+            raise BenchError(
+                f"Expected training inputs (n, {', '.join(map(str, x.shape[1:]))}), got {tuple(self.pool.shape)}: "
+                "pass inputs as the model takes them"
+            )
+        pool = self.pool.to(x)
+        if x.dim() > 2:
+            drawn = random_index(x, 1, len(pool), seed, _SAMPLE)[:, 0]
+            return lambda rows, removed: torch.where(removed, pool[drawn[rows]], x[rows])
+        return _paste(x, pool.gather(0, random_index(x, x.shape[1], len(pool), seed, _SAMPLE)))
 
 
 def _paste(x: Tensor, fill: Tensor) -> Fill:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,31 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from torch.testing import assert_close
 
-from lrp_bench.contracts import BenchError, Explanation, Scores
-from lrp_bench.metrics import Agreement, Conservation, Context, Evaluator, Flipping
-from lrp_bench.metrics.flipping import Blur, Noise, Patches
+from lrp_bench.contracts import BenchError, Explanation, NotApplicable, Scores
+from lrp_bench.metrics import Agreement, Conservation, Context, Evaluator, Flipping, NormalisedAOPC
+from lrp_bench.metrics.flipping import (
+    Blur,
+    Constant,
+    Features,
+    Noise,
+    Patches,
+    PerturbationCurve,
+    Road,
+    Sample,
+    Superpixels,
+)
+from lrp_bench.metrics.functional import auc
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "metric").glob("*.yaml"))
 BATCH, SHAPE, CLASSES = 12, (2, 6, 6), 3
+
+
+# what is made for larger images
+SMALLER = {
+    "samek": {"samek": {"unit": {"size": 2}, "steps": 9, "draws": 2}},
+    "flipping_bluecher": {"flipping_bluecher": {"unit": {"segments": 9}, "draws": 2}},
+    "naopc": {"naopc": {"beam": 2, "unit": {"_target_": "lrp_bench.metrics.flipping.Patches", "size": 2}}},
+}
 
 
 def drawn(*shape: int, seed: int) -> Tensor:
@@ -35,6 +55,7 @@ def model(x: Tensor) -> Tensor:
 
 LOGITS = model(INPUTS)
 TARGET = LOGITS.argmax(1)
+TRAINING = drawn(20, *SHAPE, seed=2)
 GOOD = WEIGHTS[TARGET] * INPUTS
 BASELINES = {"input_x_gradient": GOOD, "saliency": WEIGHTS[TARGET].abs()}
 
@@ -45,7 +66,7 @@ def explained(relevance: Tensor, rows: slice = slice(None)) -> Explanation:
 
 
 def configured(path: Path) -> Evaluator:
-    config = OmegaConf.merge({"seed": 0}, {"metric": OmegaConf.load(path)})
+    config = OmegaConf.merge({"seed": 0}, {"metric": OmegaConf.load(path)}, {"metric": SMALLER.get(path.stem, {})})
     (name,) = config.metric
     assert name == path.stem
     return instantiate(config.metric[name])
@@ -66,7 +87,7 @@ def evaluate(make: Callable[[], Evaluator], relevance: Tensor, sizes: tuple[int,
     for size in sizes:
         rows = slice(start, start + size)
         baselines = {name: other[rows] for name, other in BASELINES.items()}
-        evaluator.update(explained(relevance, rows), Context(model, baselines))
+        evaluator.update(explained(relevance, rows), Context(model, baselines, background=TRAINING))
         start += size
     return evaluator.compute()
 
@@ -140,23 +161,37 @@ def test_a_single_sample_keeps_its_axis(make: Callable[[], Evaluator]) -> None:
 def test_a_table_is_evaluated_by_column(make: Callable[[], Evaluator]) -> None:
     evaluator, columns = make(), WEIGHTS.flatten(1)[:, :5]
     x = INPUTS.flatten(1)[:, :5]
-    if isinstance(evaluator, Flipping) and (evaluator.unit or isinstance(evaluator.morf_curve.imputer, Blur)):
-        pytest.skip("patches and blur need images")
     R = columns[TARGET] * x
     table = Explanation(x, x @ columns.T, TARGET, R.sum(1), R)
-    evaluator.update(table, Context(lambda z: z @ columns.T, {"gradient": columns[TARGET]}))
-    assert {values.shape for values in evaluator.compute().values.values()} == {(BATCH,)}
+    background = TRAINING.flatten(1)[:, :5]
+    context = Context(lambda z: z @ columns.T, {"gradient": columns[TARGET]}, background=background)
+    if for_images(evaluator):
+        with pytest.raises(NotApplicable, match="images"):
+            evaluator.update(table, context)
+    else:
+        evaluator.update(table, context)
+        assert {values.shape for values in evaluator.compute().values.values()} == {(BATCH,)}
+
+
+def for_images(evaluator: Evaluator) -> bool:
+    if isinstance(evaluator, NormalisedAOPC):
+        return evaluator.unit is not None
+    return isinstance(evaluator, Flipping) and any(
+        isinstance(part, Patches | Superpixels | Blur | Road)
+        for curve in evaluator.curves.values()
+        for part in (evaluator.unit, curve.imputer)
+    )
 
 
 @every_evaluator
 def test_reset_copy_and_pickle(make: Callable[[], Evaluator]) -> None:
     evaluator = make()
-    evaluator.update(explained(GOOD), Context(model, BASELINES))
+    evaluator.update(explained(GOOD), Context(model, BASELINES, background=TRAINING))
     expected = dict(evaluator.compute().values)
     for twin in (copy.deepcopy(evaluator), pickle.loads(pickle.dumps(evaluator))):
         assert_close(dict(twin.compute().values), expected, equal_nan=True)
     evaluator.reset()
-    evaluator.update(explained(GOOD, slice(4)), Context(model, {"other": GOOD[:4]}))
+    evaluator.update(explained(GOOD, slice(4)), Context(model, {"other": GOOD[:4]}, background=TRAINING))
     assert {len(values) for values in evaluator.compute().values.values()} == {4}
 
 
@@ -165,7 +200,7 @@ def test_several_processes_gather_their_samples(make: Callable[[], Evaluator]) -
     evaluator = make()
     evaluator.distributed_available_fn = lambda: True
     evaluator.dist_sync_fn = lambda state, group: [state, state]
-    evaluator.update(explained(GOOD), Context(model, BASELINES))
+    evaluator.update(explained(GOOD), Context(model, BASELINES, background=TRAINING))
     alone = evaluate(make, GOOD)
     assert_close(
         dict(evaluator.compute().values),
@@ -179,7 +214,7 @@ def test_relevance_that_cannot_be_used_is_named(make: Callable[[], Evaluator]) -
     infinite[3, 0, 0, 0] = float("inf")
     for relevance, words in ((infinite, "1 of 12 samples"), (GOOD[:, :1], r"\(12, 2, 6, 6\), got \(12, 1, 6, 6\)")):
         with pytest.raises(BenchError, match=words):
-            make().update(explained(relevance), Context(model, BASELINES))
+            make().update(explained(relevance), Context(model, BASELINES, background=TRAINING))
 
 
 @every_evaluator
@@ -216,7 +251,7 @@ def test_agreement_names_what_is_wrong_with_baselines() -> None:
     with pytest.raises(BenchError, match="relevance of saliency"):
         Agreement().update(explained(GOOD), Context(model, {"saliency": GOOD / 0}))
     agreement = Agreement()
-    agreement.update(explained(GOOD), Context(model, BASELINES))
+    agreement.update(explained(GOOD), Context(model, BASELINES, background=TRAINING))
     with pytest.raises(BenchError, match="of the first batch"):
         agreement.update(explained(GOOD), Context(model, {**BASELINES, "late": GOOD}))
 
@@ -247,8 +282,75 @@ def test_flipping_refuses_to_mix_sizes() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: Conservation(0), lambda: Agreement(2.0), lambda: Flipping(steps=0), lambda: Flipping(score="x")]
+    "make",
+    [
+        lambda: Conservation(0),
+        lambda: Agreement(2.0),
+        lambda: Flipping(steps=0),
+        lambda: Flipping(score="x"),
+        lambda: Flipping(readings=["aopc"]),
+        lambda: Flipping(readings=["sufficiency"]),
+        lambda: NormalisedAOPC(beam=0),
+    ],
 )
 def test_settings_are_checked_at_once(make: Callable[[], Evaluator]) -> None:
     with pytest.raises(BenchError, match=r"Expected .* got "):
         make()
+
+
+def test_values_of_one_sweep_do_not_collide() -> None:
+    names = [name for make in (configured(path) for path in CONFIGS) for name in getattr(make, "measures", {})]
+    assert len(names) == len(set(names))
+
+
+def test_an_imputer_gets_the_training_inputs() -> None:
+    own, given = (Flipping(steps=3, imputer=imputer, score="logit") for imputer in (Sample(TRAINING), Sample()))
+    for evaluator in (own, given):
+        evaluator.update(explained(GOOD), Context(model, background=TRAINING))
+    assert_close(dict(given.compute().values), dict(own.compute().values))
+    with pytest.raises(BenchError, match="training inputs, got none"):
+        Flipping(imputer=Sample()).update(explained(GOOD), Context(model))
+
+
+def test_readings_of_planted_curves() -> None:
+    """The model sums up what is left, relevance is the input: everything is known in closed form."""
+    x = torch.tensor([[4.0, 3.0, 2.0, 1.0, 0.0]] * 2)
+    target = torch.tensor([0, 0])
+    explanation = Explanation(x, x, target, x.sum(1), x)
+    readings = ["aopc_morf", "aopc_lerf", "abpc", "srg", "deletion", "insertion", "remaining_morf", "remaining_lerf"]
+    context = Context(lambda z: torch.stack([z.sum(1), 0 * z.sum(1)], 1))
+    found = {}
+    for options in (
+        {"readings": readings, "steps": 5},
+        {"readings": ["comprehensiveness", "sufficiency"], "steps": [0.2, 0.6], "name": "eraser"},
+    ):
+        evaluator = Flipping(Features(), imputer=Constant(0.0), score="logit", **options)
+        evaluator.update(explanation, context)
+        found |= {name: values[0].item() for name, values in evaluator.compute().values.items()}
+    morf, lerf = [10, 6, 3, 1, 0, 0], [10, 10, 9, 7, 4, 0]
+    expected = {
+        "flipping/aopc_morf_logit": 10 - sum(morf) / 6,
+        "flipping/aopc_lerf_logit": 10 - sum(lerf) / 6,
+        "flipping/abpc_logit": (sum(lerf) - sum(morf)) / 6,
+        "flipping/deletion_logit": (sum(morf) - 5) / 5,
+        "flipping/insertion_logit": (sum(lerf) - 5) / 5,
+        "flipping/srg_logit": (sum(lerf) - sum(morf)) / 5,
+        "flipping/remaining_morf_logit": sum(morf[1:]) / 5,
+        "flipping/remaining_lerf_logit": sum(lerf[1:]) / 5,
+        "flipping/ties": 0.0,
+        "eraser/comprehensiveness_logit": ((10 - 6) + (10 - 1)) / 2,
+        "eraser/sufficiency_logit": ((10 - 4) + (10 - 9)) / 2,
+        "eraser/ties": 0.0,
+    }
+    assert found == pytest.approx(expected)
+
+
+def test_superpixels_are_read_at_their_own_fractions() -> None:
+    evaluator = Flipping(Superpixels(9, 0.1), 4, Constant(0.0), "logit")
+    evaluator.update(explained(GOOD), Context(model))
+    curve = PerturbationCurve(Superpixels(9, 0.1), "morf", 4, Constant(0.0), "logit")
+    morf = curve.trace(model, INPUTS, curve.unit(INPUTS, GOOD), TARGET)
+    lerf = replace(curve, order="lerf").trace(model, INPUTS, curve.unit(INPUTS, GOOD), TARGET)
+    assert len(morf.fractions.unique(dim=0)) > 1
+    expected = auc(lerf.fractions, lerf.scores) - auc(morf.fractions, morf.scores)
+    assert_close(evaluator.compute().values["flipping/srg_logit"], expected)

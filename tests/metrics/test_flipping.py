@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
+from itertools import product
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
+from scipy.sparse import lil_matrix
+from scipy.sparse.linalg import spsolve
+from scipy.stats import chisquare, kstest
+from skimage.segmentation import slic
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from lrp_bench.contracts import BenchError
+from lrp_bench.contracts import BenchError, NotApplicable
 from lrp_bench.metrics.flipping import (
     Blur,
     Constant,
@@ -22,14 +31,20 @@ from lrp_bench.metrics.flipping import (
     Features,
     ImageMean,
     Imputer,
+    Inpaint,
     Noise,
     Patches,
     PerturbationCurve,
     Pixels,
+    Road,
+    Sample,
+    Superpixels,
+    Tokens,
     Unit,
     default_unit,
 )
 from lrp_bench.metrics.functional import aopc, auc, srg
+from lrp_bench.metrics.imputers import FromData
 
 BATCH, CHANNELS, HEIGHT, WIDTH, CLASSES = 5, 2, 5, 6, 3
 TARGET = torch.tensor([0, 1, 2, 2, 1])
@@ -55,32 +70,63 @@ def network() -> nn.Module:
     return layers.eval()
 
 
-def groups_of(unit: Unit) -> list[Tensor]:
-    """The positions of each unit of an image, (height, width) bool, found without the unit's own code."""
-    size = unit.size if isinstance(unit, Patches) else 1
+SEGMENTS = torch.from_numpy(
+    np.stack([slic(image.movedim(0, -1).numpy(), 6, 0.1, start_label=0, channel_axis=-1) for image in IMAGES])
+)
+TEXT, TEXT_RELEVANCE = drawn(BATCH, 7, 3, seed=4), drawn(BATCH, 7, 3, seed=5)
+TEXT[1, 4:] = TEXT[2, 1:] = 0.0  # padding
+TABLE, TABLE_RELEVANCE = drawn(BATCH, 9, seed=6), drawn(BATCH, 9, seed=7)
+DATA = {
+    "Pixels": (IMAGES, RELEVANCE),
+    "Patches": (IMAGES, RELEVANCE),
+    "Superpixels": (IMAGES, RELEVANCE),
+    "Tokens": (TEXT, TEXT_RELEVANCE),
+    "Features": (TABLE, TABLE_RELEVANCE),
+}
+UNITS = [Pixels(), Patches(1), Patches(2), Patches(5), Superpixels(6, 0.1), Tokens(padding=0), Tokens(), Features()]
+
+
+def groups_of(unit: Unit, sample: int) -> list[Tensor]:
+    """What each unit of a sample holds, as masks of the sample's shape, found without the unit's own code."""
+    x = DATA[type(unit).__name__][0][sample]
+    empty = torch.zeros(x.shape, dtype=torch.bool)
     groups = []
-    for top in range(0, HEIGHT, size):
-        for left in range(0, WIDTH, size):
-            group = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
-            group[top : top + size, left : left + size] = True
-            groups.append(group)
+    if isinstance(unit, Features | Tokens):
+        length = {1: 4, 2: 1}.get(sample, 7) if unit == Tokens(padding=0) else len(x)
+        for place in range(length):
+            groups.append(empty.clone())
+            groups[-1][place] = True
+    elif isinstance(unit, Superpixels):
+        groups = [(SEGMENTS[sample] == label).expand(x.shape) for label in range(int(SEGMENTS[sample].max()) + 1)]
+    else:
+        size = unit.size if isinstance(unit, Patches) else 1
+        for top in range(0, HEIGHT, size):
+            for left in range(0, WIDTH, size):
+                groups.append(empty.clone())
+                groups[-1][:, top : top + size, left : left + size] = True
     return groups
 
 
 def slow_curve(
     curve: PerturbationCurve, model: Callable[[Tensor], Tensor], fill: Tensor, score: Callable[[Tensor, int], Tensor]
-) -> Tensor:
-    groups = groups_of(curve.unit)
-    table = torch.zeros(BATCH, int(str(curve.steps)) + 1, dtype=torch.float64)
+) -> tuple[Tensor, Tensor]:
+    """(fractions, scores), sample by sample and step by step."""
+    x, relevance = DATA[type(curve.unit).__name__]
+    shares, table = torch.zeros(2, BATCH, int(str(curve.steps)) + 1, dtype=torch.float64)
     for i in range(BATCH):
-        worth = [RELEVANCE[i].sum(0)[group].mean().item() for group in groups]
+        groups = groups_of(curve.unit, i)
+        worth = [relevance[i][group].sum().item() / group.sum().item() for group in groups]
         order = sorted(range(len(groups)), key=lambda unit: worth[unit], reverse=curve.order == "morf")
+        gone = [sum(int(groups[unit].sum()) for unit in order[:count]) for count in range(len(groups) + 1)]
         for step in range(table.shape[1]):
-            x = IMAGES[i].clone()
-            for unit in order[: math.floor(len(groups) * step / (table.shape[1] - 1) + 0.5)]:
-                x[:, groups[unit]] = fill[i][:, groups[unit]]
-            table[i, step] = score(model(x.unsqueeze(0))[0], int(TARGET[i]))
-    return table
+            wanted = Fraction(gone[-1] * step, table.shape[1] - 1)
+            count = min(range(len(gone)), key=lambda n: (abs(gone[n] - wanted), -n))
+            z = x[i].clone()
+            for unit in order[:count]:
+                z[groups[unit]] = fill[i][groups[unit]]
+            shares[i, step] = gone[count] / gone[-1]
+            table[i, step] = score(model(z.unsqueeze(0))[0], int(TARGET[i]))
+    return shares, table
 
 
 SCORES: dict[str, Callable[[Tensor, int], Tensor]] = {
@@ -91,15 +137,57 @@ SCORES: dict[str, Callable[[Tensor, int], Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("unit", [Pixels(), Patches(1), Patches(2), Patches(5)], ids=repr)
+def wavy(x: Tensor) -> Tensor:
+    """A model for every shape of input that no linear one replaces."""
+    weights = drawn(x[0].numel(), CLASSES, seed=11) / 4
+    return (x.flatten(1) @ weights).tanh() + (x.flatten(1) @ weights).square() / 9
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=repr)
 @pytest.mark.parametrize("order", ["morf", "lerf"])
 @pytest.mark.parametrize("score", SCORES)
 def test_equals_the_slow_twin(unit: Unit, order: str, score: str) -> None:
     curve = PerturbationCurve(unit, order, 4, Constant(0.3), score, seed=0)
-    model = network()
-    _, scores = curve(model, IMAGES, RELEVANCE, TARGET)
-    with torch.no_grad():
-        assert_close(scores, slow_curve(curve, model, torch.full_like(IMAGES, 0.3), SCORES[score]))
+    x, relevance = DATA[type(unit).__name__]
+    trace = curve.trace(wavy, x, unit(x, relevance), TARGET)
+    shares, scores = slow_curve(curve, wavy, torch.full_like(x, 0.3), SCORES[score])
+    assert_close(trace.fractions, shares)
+    assert_close(trace.scores, scores)
+    one_size = unit(x, relevance).sizes is None
+    assert_close(trace.grid, shares[0] if one_size else torch.linspace(0, 1, 5, dtype=torch.float64))
+    assert_close(curve(wavy, x, relevance, TARGET), (trace.grid, trace.scores))
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=repr)
+@pytest.mark.parametrize(
+    "imputer", [Constant(0.7), DatasetMean(), ImageMean(), Noise(), Blur(), Road(0.1), Inpaint(), Sample()], ids=repr
+)
+def test_closed_form_of_every_unit_and_imputer_on_a_linear_model(unit: Unit, imputer: Imputer) -> None:
+    x, relevance = DATA[type(unit).__name__]
+    if x.dim() != 4 and isinstance(imputer, Blur | Road | Inpaint | ImageMean):
+        pytest.skip("for images")
+    ready = imputer.fitted(x.flip(0) / 2) if isinstance(imputer, FromData) else imputer
+    weights = drawn(CLASSES, *x.shape[1:], seed=9)
+    regions = unit(x, relevance)
+    curve = PerturbationCurve(unit, "morf", regions.scores.shape[1], ready, "logit", 5, "unit")
+    trace = curve.trace(lambda z: torch.einsum("b...,c...->bc", z, weights), x, regions, TARGET)
+    numbers = regions.spread(torch.arange(regions.scores.shape[1]).expand(BATCH, -1)).expand(x.shape)
+    fill = ready(x, 5)
+    for i in range(BATCH):
+        groups = groups_of(unit, i)
+        worth = torch.stack([relevance[i][group].sum() / group.sum() for group in groups])
+        best = worth.argsort(descending=True)
+        state, expected = torch.zeros_like(numbers[i : i + 1], dtype=torch.bool), []
+        for count in range(trace.scores.shape[1]):
+            if 0 < count <= len(groups):
+                state = state | groups[best[count - 1]].unsqueeze(0)
+            mask = state if x.dim() == 2 else state[:, :1] if x.dim() == 4 else state[..., :1]
+            value = fill(torch.tensor([i]), mask)[0]
+            kept, filled = x[i][~state[0]], value[state[0]]
+            weight = weights[TARGET[i]]
+            expected.append((kept * weight[~state[0]]).sum() + (filled * weight[state[0]]).sum())
+        assert_close(trace.scores[i], torch.stack(expected), rtol=0, atol=1e-6)
+        assert_close(aopc(trace.scores)[i], expected[0] - torch.stack(expected).mean(), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("order", ["morf", "lerf"])
@@ -166,11 +254,23 @@ def test_fractions_are_the_true_shares(steps: int | list[float], spacing: str, c
     assert scores.shape == (BATCH, len(counts))
 
 
-@pytest.mark.parametrize("imputer", [Constant(0.1), Noise(), Blur(), ImageMean()], ids=repr)
+@pytest.mark.parametrize(
+    ("imputer", "unit"),
+    [
+        (Constant(0.1), Superpixels(6, 0.1)),
+        (Noise(), Pixels()),
+        (Blur(), Patches(4)),
+        (ImageMean(), Pixels()),
+        (Road(0.5), Pixels()),
+        (Inpaint(), Pixels()),
+        (Sample(drawn(7, CHANNELS, HEIGHT, WIDTH, seed=12)), Pixels()),
+    ],
+    ids=repr,
+)
 @pytest.mark.parametrize("order", ORDERS)
-def test_no_batch_split_changes_a_curve(imputer: Imputer, order: str) -> None:
+def test_no_batch_split_changes_a_curve(imputer: Imputer, unit: Unit, order: str) -> None:
     tied = RELEVANCE.round()
-    curve = PerturbationCurve(Pixels(), order, 7, imputer, "probability", 3)
+    curve = PerturbationCurve(unit, order, 7, imputer, "probability", 3, draws=2)
     _, together = curve(linear, IMAGES, tied, TARGET)
     for max_batch in (1, 3, 16):
         _, cut = replace(curve, max_batch=max_batch)(linear, IMAGES, tied, TARGET)
@@ -216,7 +316,7 @@ def test_weights_as_target() -> None:
 
 def test_share_of_ties() -> None:
     R = torch.tensor([[1.0, 2.0, 2.0, 3.0, 3.0, 3.0, 4.0, 5.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], [0.0] * 8])
-    assert_close(PerturbationCurve(Features()).ties(R, R), torch.tensor([5 / 8, 0.0, 1.0]))
+    assert_close(Features()(R, R).ties(), torch.tensor([5 / 8, 0.0, 1.0]))
 
 
 def test_all_zero_relevance_is_a_random_order_with_no_gain() -> None:
@@ -304,7 +404,113 @@ def test_noise_is_drawn_once_for_each_value_of_each_sample() -> None:
     assert not torch.allclose(noise, filled(Noise(2, 3), IMAGES, seed=1))
 
 
-@pytest.mark.parametrize("imputer", [Constant(9.0), Noise(), Blur(), ImageMean(), DatasetMean([1.0, 2.0])], ids=repr)
+def neighbours(image: Tensor, removed: Tensor) -> Tensor:
+    """ROAD's linear system of one channel, pixel by pixel, solved by SciPy."""
+    places = {tuple(place): row for row, place in enumerate(removed.nonzero().tolist())}
+    system, known = lil_matrix((len(places), len(places))), np.zeros(len(places))
+    for (i, j), row in places.items():
+        for di, dj in product((-1, 0, 1), repeat=2):
+            weight = {0: 0.0, 1: 1 / 6, 2: 1 / 12}[abs(di) + abs(dj)]
+            there = (i + di, j + dj)
+            if weight and 0 <= there[0] < image.shape[0] and 0 <= there[1] < image.shape[1]:
+                system[row, row] += weight
+                if there in places:
+                    system[row, places[there]] -= weight
+                else:
+                    known[row] += weight * image[there].item()
+    filled = image.clone()
+    filled[removed] = torch.from_numpy(np.atleast_1d(spsolve(system.tocsc(), known)))
+    return filled
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (17, 13), (32, 32)])
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 0.95, 0.999])
+def test_road_solves_the_sparse_system(shape: tuple[int, int], share: float) -> None:
+    images, noise = drawn(3, 2, *shape), drawn(3, 1, *shape, seed=1)
+    removed = noise < noise.flatten(1).quantile(share, dim=1).reshape(3, 1, 1, 1)
+    removed[2, 0, : shape[0] // 2] = share > 0  # half the image is one hole
+    if share == 0.999:
+        removed[0], removed[0, 0, 0, 0] = True, False  # all but a corner
+    found = Road(sigma=0)(images, 0)(torch.arange(3), removed)
+    for sample, channel in product(range(3), range(2)):
+        expected = neighbours(images[sample, channel], removed[sample, 0])
+        assert_close(found[sample, channel], expected, rtol=0, atol=1e-4)
+
+
+def test_road_of_nothing_left_is_noise_of_the_given_size() -> None:
+    images = drawn(20, 3, 30, 30)
+    assert_close(filled(Road(sigma=0), images), torch.zeros_like(images))
+    noise = filled(Road(sigma=0.3), images)
+    assert_close(noise.std().item(), 0.3, rtol=0.02, atol=0)
+    assert_close(noise.mean().item(), 0.0, rtol=0, atol=0.01)
+    assert kstest(noise.flatten()[::7].numpy() / 0.3, "norm").pvalue > 1e-3
+    assert noise.unique().numel() > 0.99 * noise.numel()
+    assert not torch.allclose(noise, filled(Road(sigma=0.3), images, seed=1))
+
+
+def test_road_in_single_precision() -> None:
+    removed = drawn(BATCH, 1, 32, 32, seed=3) < 1
+    images = drawn(BATCH, 3, 32, 32)
+    single = Road(sigma=0)(images.float(), 0)(torch.arange(BATCH), removed)
+    assert_close(single.double(), Road(0.0, 1e-10)(images, 0)(torch.arange(BATCH), removed), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("method", ["telea", "navier_stokes"])
+def test_inpaint_equals_opencv_and_sees_nothing_of_the_holes(method: str) -> None:
+    removed = drawn(BATCH, 1, HEIGHT, WIDTH, seed=3) < 0
+    flag = {"telea": cv2.INPAINT_TELEA, "navier_stokes": cv2.INPAINT_NS}[method]
+    x = Inpaint(method)(IMAGES.float(), 0)(torch.arange(BATCH), removed)
+    visible = IMAGES.float().masked_fill(removed, 0.0)
+    expected = cv2.inpaint(visible[3, 1].numpy(), removed[3, 0].byte().numpy(), 3, flag)
+    assert_close(x[3, 1], torch.from_numpy(expected))
+    other = torch.where(removed, IMAGES * 5 + 2, IMAGES).float()
+    assert_close(Inpaint(method)(other, 0)(torch.arange(BATCH), removed), x)
+    assert_close(filled(Inpaint(method), IMAGES), torch.zeros_like(IMAGES))
+
+
+def test_samples_are_of_the_training_set() -> None:
+    pool = drawn(4, CHANNELS, HEIGHT, WIDTH, seed=20)
+    many = drawn(400, CHANNELS, HEIGHT, WIDTH, seed=21)
+    which = (filled(Sample(pool), many)[:, None] == pool).flatten(2).all(2)
+    assert (which.sum(1) == 1).all()
+    assert chisquare(which.sum(0).numpy()).pvalue > 1e-3
+    columns = filled(Sample(TABLE), drawn(400, 9, seed=22))
+    place = columns[:, None] == TABLE
+    assert (place.sum(1) == 1).all()  # each column draws for itself
+    assert place.all(2).any(1).float().mean() < 0.1
+    assert chisquare(place.sum((0, 2)).numpy()).pvalue > 1e-3
+    assert_close(Sample().fitted(pool).pool, pool)
+    assert_close(Sample(pool).fitted(many).pool, pool)
+
+
+def test_means_of_the_training_set() -> None:
+    assert_close(filled(DatasetMean().fitted(IMAGES), IMAGES * 2)[1], IMAGES.mean(0))
+    assert DatasetMean([1.0, 2.0]).fitted(IMAGES) == DatasetMean([1.0, 2.0])
+
+
+def test_a_mask_token_takes_the_place_of_ids() -> None:
+    ids = torch.arange(12).reshape(3, 4)
+    x = Constant(103)(ids, 0)(torch.tensor([2, 0]), torch.tensor([[True, False, False, False], [False] * 4]))
+    assert x.tolist() == [[103, 9, 10, 11], [0, 1, 2, 3]]
+
+
+def test_superpixels_are_those_of_scikit_image() -> None:
+    regions = Superpixels(6, 0.1)(IMAGES, RELEVANCE)
+    assert_close(Superpixels(6, 0.1).labels(IMAGES), SEGMENTS.long())
+    for i, label in product(range(BATCH), range(int(SEGMENTS.max()) + 1)):
+        inside = SEGMENTS[i] == label
+        assert regions.positions()[i, label] == inside.sum()
+        if inside.any():
+            assert_close(regions.scores[i, label], RELEVANCE[i].sum(0)[inside].mean())
+    assert len({int(labels.max()) for labels in SEGMENTS}) > 1  # images differ in their number of segments
+    assert_close(Superpixels(6, 0.1).labels(IMAGES * 3 + 1), SEGMENTS.long())
+
+
+@pytest.mark.parametrize(
+    "imputer",
+    [Constant(9.0), Noise(), Blur(), ImageMean(), DatasetMean([1.0, 2.0]), Sample(IMAGES.flip(0))],
+    ids=repr,
+)
 def test_only_what_is_removed_changes(imputer: Imputer) -> None:
     rows, removed = torch.tensor([4, 0, 4]), drawn(3, 1, HEIGHT, WIDTH) > 0
     x = imputer(IMAGES, 0)(rows, removed)
@@ -334,6 +540,21 @@ NOT_FINITE[2, 0, 0, 0] = float("nan")
         lambda: PerturbationCurve(steps=[-0.5, 1]),
         lambda: PerturbationCurve(steps=["a"]),
         lambda: PerturbationCurve(max_batch=0),
+        lambda: PerturbationCurve(draws=0),
+        lambda: Superpixels(1),
+        lambda: Superpixels(compactness=0),
+        lambda: Superpixels(sigma=-1),
+        lambda: Tokens(padding=-1),
+        lambda: Road(sigma=-1),
+        lambda: Road(tolerance=0),
+        lambda: Inpaint("paint"),
+        lambda: Inpaint(radius=0),
+        lambda: Sample()(IMAGES, 0),
+        lambda: Sample(IMAGES[:, :1])(IMAGES, 0),
+        lambda: DatasetMean()(IMAGES, 0),
+        lambda: Constant(0.5)(IMAGES.long(), 0),
+        lambda: Tokens()(TABLE, TABLE_RELEVANCE[:, :3]),
+        lambda: Tokens()(TABLE, TABLE_RELEVANCE / 0),
         lambda: PerturbationCurve(seed="x"),
         lambda: Patches(0),
         lambda: Blur(0),
@@ -358,6 +579,66 @@ NOT_FINITE[2, 0, 0, 0] = float("nan")
 def test_mistakes_are_named(call: Callable[[], object]) -> None:
     with pytest.raises(BenchError, match=r"(?s)Expected .* got .*: "):
         call()
+
+
+@pytest.mark.parametrize(
+    ("part", "x"),
+    [
+        *((unit, TABLE) for unit in (Pixels(), Patches(), Superpixels())),
+        *((unit, IMAGES) for unit in (Features(), Tokens())),
+        *((imputer, TABLE) for imputer in (ImageMean(), Blur(), Road(), Inpaint())),
+        *((imputer, TABLE.long()) for imputer in (Noise(), DatasetMean([0.0] * 9))),
+        *((imputer, IMAGES.long()) for imputer in (ImageMean(), Road(), Inpaint())),
+    ],
+    ids=repr,
+)
+def test_what_the_data_do_not_have_is_not_applicable(part: Unit | Imputer, x: Tensor) -> None:
+    with pytest.raises(NotApplicable, match=r"Expected .* got .*: use"):
+        part(x, x if isinstance(part, Pixels | Patches | Superpixels | Features | Tokens) else 0)
+
+
+def test_missing_opencv_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(BenchError, match=r"lrp-bench\[inpaint\]"):
+        Inpaint()(IMAGES, 0)
+
+
+@pytest.mark.parametrize("imputer", [Noise(), Sample(IMAGES.flip(0)), Road(1.0)], ids=repr)
+def test_draws_are_averaged_and_all_different(imputer: Imputer) -> None:
+    curve = PerturbationCurve(Patches(2), steps=3, imputer=imputer, score="logit")
+    one, four = (replace(curve, draws=draws)(linear, IMAGES, RELEVANCE, TARGET)[1] for draws in (1, 4))
+    assert_close(four[:, 0], one[:, 0])
+    assert (four[:, 1:] != one[:, 1:]).all(1).any()
+    single = [
+        replace(curve, seed=draw * 2**32)(linear, IMAGES, RELEVANCE, TARGET)[1] for draw in range(4)
+    ]  # as long as nothing is tied
+    assert_close(four, torch.stack(single).mean(0))
+
+
+def test_padding_is_never_removed() -> None:
+    ids = torch.tensor([[5, 6, 7, 0], [8, 0, 0, 0], [0, 0, 0, 0]])
+    seen: list[Tensor] = []
+
+    def model(x: Tensor) -> Tensor:
+        seen.append(x)
+        return torch.nn.functional.one_hot(x, 10).sum(1).float()
+
+    curve = PerturbationCurve(Tokens(padding=0), steps=4, imputer=Constant(9), score="logit")
+    trace = curve.trace(model, ids, curve.unit(ids, torch.rand(3, 4)), torch.tensor([9, 9, 9]))
+    assert all(((x == 0) == (ids[0] == 0)).all(1).any() or (x[0] == 0).sum() >= 3 for x in seen)
+    assert_close(trace.scores[:, -1], torch.tensor([3.0, 1.0, 0.0]))  # mask tokens
+    assert_close(trace.fractions[0], torch.tensor([0.0, 1 / 3, 2 / 3, 2 / 3, 1.0]))
+    assert_close(trace.fractions[1], torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0]))
+    assert auc(trace.fractions, trace.scores)[2].isnan()
+    assert default_unit(ids) == Tokens()
+
+
+def test_one_unit_a_step() -> None:
+    trace = PerturbationCurve(Patches(4), steps=6, spacing="unit")
+    fractions, _ = trace(linear, IMAGES, RELEVANCE, TARGET)
+    assert_close(fractions, torch.tensor([0, 0.25, 0.5, 0.75, 1, 1, 1], dtype=torch.float64))
+    fractions, _ = PerturbationCurve(steps=3, spacing="unit")(linear, IMAGES, RELEVANCE, TARGET)
+    assert_close(fractions, torch.arange(4, dtype=torch.float64) / 30)
 
 
 def test_auc_of_a_log_spaced_curve_uses_the_true_fractions() -> None:

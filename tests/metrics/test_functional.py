@@ -19,6 +19,7 @@ from torch.testing import assert_close
 from lrp_bench.contracts import BenchError
 from lrp_bench.metrics import functional
 from lrp_bench.metrics.functional import (
+    abpc,
     aopc,
     auc,
     conservation_delta,
@@ -29,6 +30,7 @@ from lrp_bench.metrics.functional import (
     infidelity,
     kendall,
     max_sensitivity,
+    naopc,
     pairwise_rank_agreement,
     pearson,
     pointing_game,
@@ -135,6 +137,23 @@ ORACLES: dict[str, list[tuple[tuple[object, ...], Tensor]]] = {
             ),
         )
     ],
+    "abpc": [((curves(1), curves(2)), per_sample(lambda lerf, morf: np.mean(lerf - morf))(curves(1), curves(2)))],
+    "deletion": [((FRACTIONS, curves(1)), per_sample(lambda s: trapezoid(FRACTIONS.numpy(), s))(curves(1)))],
+    "insertion": [
+        (
+            (FRACTIONS, curves(1)),  # put in from the end: what is out at f is in at 1 - f
+            per_sample(lambda s: trapezoid(1 - FRACTIONS.numpy()[::-1], s[::-1]))(curves(1)),
+        )
+    ],
+    "remaining": [((curves(1),), per_sample(lambda s: sum(s[1:]) / (len(s) - 1))(curves(1)))],
+    "comprehensiveness": [((curves(1),), per_sample(lambda s: np.mean([s[0] - v for v in s[1:]]))(curves(1)))],
+    "sufficiency": [((curves(1),), per_sample(lambda s: np.mean([s[0] - v for v in s[1:]]))(curves(1)))],
+    "naopc": [
+        (
+            (SCORE, SCORE - 1.5, SCORE + SCORE.abs()),
+            per_sample(lambda v: 1.5 / (1.5 + abs(v[0])))(SCORE[:, None]),
+        )
+    ],
     "pearson": [(pair, per_sample(lambda a, b: stats.pearsonr(a, b)[0])(*pair)) for pair in (PAIR, TIED)],
     "spearman": [(pair, per_sample(lambda a, b: stats.spearmanr(a, b)[0])(*pair)) for pair in (PAIR, TIED)],
     "kendall": [(pair, per_sample(lambda a, b: stats.kendalltau(a, b)[0])(*pair)) for pair in (PAIR, TIED)],
@@ -233,6 +252,12 @@ def test_rank_correlations_of_a_colour_image() -> None:
     assert_close(spearman(a, b), per_sample(lambda x, y: stats.spearmanr(x, y)[0])(a, b).float())
 
 
+def test_auc_at_the_fractions_of_each_sample() -> None:
+    fractions = curves(3).abs().cumsum(1)
+    expected = [trapezoid(f.numpy(), s.numpy()) for f, s in zip(fractions, curves(1), strict=True)]
+    assert_close(auc(fractions, curves(1)), torch.tensor(expected, dtype=torch.float64))
+
+
 small = st.lists(st.integers(-3, 3), min_size=2, max_size=9)
 
 
@@ -306,6 +331,8 @@ SOME, NONE = torch.tensor([[True, False, False, True]]), torch.zeros(1, 4, dtype
         pointing_game(CONSTANT, SOME),
         max_sensitivity(ZERO, torch.ones(1, 2, 4)),
         auc(torch.tensor([0.0]), torch.tensor([[1.0]])),
+        auc(torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, 1.0]])),
+        naopc(torch.ones(1), torch.ones(1), torch.ones(1)),
     ],
 )
 def test_undefined_is_nan(value: Tensor) -> None:
@@ -339,6 +366,9 @@ def test_tied_maxima_hit_by_chance() -> None:
         lambda: auc(torch.zeros(3), torch.zeros(2, 4)),
         lambda: srg(torch.zeros(4), torch.zeros(2, 4), torch.zeros(2, 3)),
         lambda: aopc(torch.zeros(4)),
+        lambda: auc(torch.zeros(1, 4), torch.zeros(2, 4)),
+        lambda: abpc(torch.zeros(2, 4), torch.zeros(2, 3)),
+        lambda: naopc(torch.zeros(2), torch.zeros(2), torch.zeros(3)),
         lambda: max_sensitivity(VARIED, VARIED),
         lambda: infidelity(VARIED, torch.ones(1, 2, 4), torch.ones(1, 3)),
     ],

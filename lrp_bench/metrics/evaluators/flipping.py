@@ -4,38 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from lrp_bench.contracts import BenchError, Curve, Explanation, Measure, Scores
+from lrp_bench.metrics.checks import check_choice
 from lrp_bench.metrics.evaluators.base import Context, Evaluator
-from lrp_bench.metrics.flipping import PerturbationCurve
-from lrp_bench.metrics.functional import aopc, srg
-from lrp_bench.metrics.imputers import Constant, Imputer
+from lrp_bench.metrics.evaluators.readings import READINGS
+from lrp_bench.metrics.flipping import PerturbationCurve, Spacing, Trace
+from lrp_bench.metrics.imputers import Constant, FromData, Imputer
 from lrp_bench.metrics.scores import Score
 from lrp_bench.metrics.units import Pixels, Unit, default_unit
 
 
 class Flipping(Evaluator):
-    """Perturbation curves in both orders, and what is read off them.
+    """Perturbation curves, and what is read off them.
 
-    Values: flipping/aopc_morf_<score>, flipping/aopc_lerf_<score> and flipping/srg_<score>; and flipping/ties, the
-    share of units whose place in the order was drawn by lot. Curves: flipping/morf_<score> and flipping/lerf_<score>.
+    Values: <name>/<reading>_<score> for each of `readings`, and <name>/ties, the share of units whose place in the
+    order was drawn by lot. Curves: <name>/morf_<score>, <name>/lerf_<score>, as far as the readings need them.
 
     Args:
-        unit: what is removed at once; None: pixels, or the columns of a table.
-        steps: number of steps, or the fractions to remove; see PerturbationCurve, as for all that follow.
-        imputer: what takes the place of what is removed.
+        unit: what is removed at once; None: pixels, the columns of a table, tokens of ids.
+        steps: number of steps, or the fractions to remove; see PerturbationCurve, as for all up to draws.
+        imputer: what takes the place of what is removed; one that needs training inputs gets the context's.
         score: logit, probability, log_odds or accuracy.
         seed: of ties and noise.
-        spacing: linear or log.
+        spacing: linear, log or unit.
         max_batch: inputs given to the model at once.
+        draws: how often the imputer draws.
+        readings: of aopc_morf, aopc_lerf, abpc, srg, deletion, insertion, remaining_morf, remaining_lerf,
+            comprehensiveness and sufficiency (functional has the formulas); the last needs steps to be fractions.
+        headlines: those of them that are shown in the table at the end of a sweep; None: all.
+        name: what the values' names begin with; tells several of a sweep apart.
     """
 
     higher_is_better = True
-    fractions: list[Tensor]
+    grids: list[Tensor]
 
     def __init__(
         self,
@@ -44,50 +49,78 @@ class Flipping(Evaluator):
         imputer: Imputer = Constant(0.0),  # noqa: B008 (frozen)
         score: Score = "probability",
         seed: int = 0,
-        spacing: Literal["linear", "log"] = "linear",
+        spacing: Spacing = "linear",
         max_batch: int = 128,
+        draws: int = 1,
+        readings: Sequence[str] = ("aopc_morf", "aopc_lerf", "srg"),
+        headlines: Sequence[str] | None = ("aopc_morf", "srg"),
+        name: str = "flipping",
     ) -> None:
-        super().__init__("morf", "lerf", "ties", "fractions")
-        self.unit = unit
-        self.morf_curve = PerturbationCurve(unit or Pixels(), "morf", steps, imputer, score, seed, spacing, max_batch)
-        self.measures = _measures(score)
+        for reading in readings:
+            check_choice("each of readings", reading, READINGS)
+        morf = PerturbationCurve(unit or Pixels(), "morf", steps, imputer, score, seed, spacing, max_batch, draws)
+        curves = _curves(morf, dict.fromkeys(kind for each in readings for kind in READINGS[each].curves))
+        super().__init__("ties", "grids", *(f"{kind}_{part}" for kind in curves for part in ("shares", "scores")))
+        self.unit, self.curves, self.readings, self.name, self.score = unit, curves, tuple(readings), name, score
+        shown = self.readings if headlines is None else headlines
+        self.measures = {
+            **{self._named(each): _measure(name, each, score, headline=each in shown) for each in self.readings},
+            f"{name}/ties": Measure("Ties", name, higher_is_better=None, lower=0.0, upper=1.0, headline=False),
+        }
 
     def update(self, explanation: Explanation, context: Context) -> None:
         """Add one batch."""
-        x, R, target = explanation.inputs, explanation.relevance, explanation.target
-        curve = replace(self.morf_curve, unit=self.unit or default_unit(x))
-        fractions, morf = curve(context.model, x, R, target)
-        if self.fractions and not torch.equal(fractions, self.fractions[0][0]):
+        x, target = explanation.inputs, explanation.target
+        regions = (self.unit or default_unit(x))(x, explanation.relevance)
+        traces = {
+            kind: fitted(curve, context.background).trace(context.model, x, regions, target)
+            for kind, curve in self.curves.items()
+        }
+        grids = torch.stack([trace.grid for trace in traces.values()]).unsqueeze(0)
+        if self.grids and not torch.equal(grids, self.grids[0][:1]):
             raise BenchError(
                 f"Expected inputs of the first batch's size, got {tuple(x.shape)}: evaluate each size by itself"
             )
-        _, lerf = replace(curve, order="lerf")(context.model, x, R, target)
-        self.keep(morf=morf, lerf=lerf, ties=curve.ties(x, R), fractions=fractions.unsqueeze(0))
+        self.keep(ties=regions.ties(), grids=grids)
+        for kind, trace in traces.items():
+            self.keep(**{f"{kind}_shares": trace.fractions, f"{kind}_scores": trace.scores})
 
     def compute(self) -> Scores:
         """The values and curves of all samples seen since the last reset."""
-        score, fractions = self.morf_curve.score, self.kept("fractions")[0]
-        morf, lerf = self.kept("morf"), self.kept("lerf")
-        values = {
-            f"flipping/aopc_morf_{score}": aopc(morf),
-            f"flipping/aopc_lerf_{score}": aopc(lerf),
-            f"flipping/srg_{score}": srg(fractions, lerf, morf),
-            "flipping/ties": self.kept("ties"),
+        traces = {
+            kind: Trace(grid, self.kept(f"{kind}_shares"), self.kept(f"{kind}_scores"))
+            for kind, grid in zip(self.curves, self.kept("grids")[0], strict=True)
         }
-        curves = {f"flipping/morf_{score}": Curve(fractions, morf), f"flipping/lerf_{score}": Curve(fractions, lerf)}
-        return Scores(values, self.measures, curves)
+        values = {
+            self._named(each): READINGS[each].read(*(traces[kind] for kind in READINGS[each].curves))
+            for each in self.readings
+        }
+        curves = {self._named(kind): Curve(trace.grid, trace.scores) for kind, trace in traces.items()}
+        return Scores({**values, f"{self.name}/ties": self.kept("ties")}, self.measures, curves)
+
+    def _named(self, what: str) -> str:
+        return f"{self.name}/{what}_{self.score}"
 
 
-def _measures(score: Score) -> Mapping[str, Measure]:
+def fitted(curve: PerturbationCurve, background: Tensor | None) -> PerturbationCurve:
+    """The curve with an imputer that has the training inputs it needs."""
+    imputer = curve.imputer
+    return replace(curve, imputer=imputer.fitted(background)) if isinstance(imputer, FromData) else curve
+
+
+def _curves(morf: PerturbationCurve, kinds: Mapping[str, None]) -> dict[str, PerturbationCurve]:
+    lerf = replace(morf, order="lerf")
+    if "kept" not in kinds:
+        return {kind: {"morf": morf, "lerf": lerf}[kind] for kind in kinds}
+    if isinstance(morf.steps, int):
+        raise BenchError(f"Expected fractions as steps for sufficiency, got {morf.steps}: as in [0.01, 0.05, 0.1]")
+    kept = replace(lerf, steps=[1 - float(share) for share in reversed(morf.steps) if share < 1])
+    return {kind: {"morf": morf, "lerf": lerf, "kept": kept}[kind] for kind in kinds}
+
+
+def _measure(family: str, reading: str, score: Score, *, headline: bool) -> Measure:
+    title, higher_is_better, _, _, change = READINGS[reading]
     bound = 1.0 if score in ("probability", "accuracy") else float("inf")
-    words = score.replace("_", " ")
-
-    def change(title: str, *, higher_is_better: bool, headline: bool = True) -> Measure:
-        return Measure(f"{title} ({words})", "flipping", higher_is_better, -bound, bound, headline=headline)
-
-    return {
-        f"flipping/aopc_morf_{score}": change("AOPC MoRF", higher_is_better=True),
-        f"flipping/aopc_lerf_{score}": change("AOPC LeRF", higher_is_better=False, headline=False),
-        f"flipping/srg_{score}": change("SRG", higher_is_better=True),
-        "flipping/ties": Measure("Ties", "flipping", higher_is_better=None, lower=0.0, upper=1.0, headline=False),
-    }
+    lower = 0.0 if bound == 1 and not change else -bound
+    title = f"{title} ({score.replace('_', ' ')})"
+    return Measure(title, family, higher_is_better, lower, bound, headline=headline)
