@@ -25,6 +25,13 @@ def random_uniform(x: Tensor, seed: int, purpose: int) -> Tensor:
     return (_shift(bits, 40).to(x.dtype) * 2.0**-24).reshape(x.shape)
 
 
+def random_normal(x: Tensor, seed: int, purpose: int) -> Tensor:
+    """Draws from N(0, 1), of the shape, type and device of x (batch, ...), by the normal quantile function."""
+    uniform = random_uniform(x.double(), seed, purpose) + 2.0**-25  # in the middle of its interval: never 0 or 1
+    normal: Tensor = torch.special.ndtri(uniform)
+    return normal.to(x.dtype)
+
+
 def random_order(x: Tensor, count: int, seed: int, purpose: int) -> Tensor:
     """(batch, ...) -> (batch, count): one permutation of 0..count-1 for each sample."""
     return random_bits(x, count, seed, purpose).argsort(dim=1, stable=True)

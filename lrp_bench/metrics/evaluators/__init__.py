@@ -4,5 +4,7 @@ from lrp_bench.metrics.evaluators.agreement import Agreement
 from lrp_bench.metrics.evaluators.base import Context, Evaluator
 from lrp_bench.metrics.evaluators.conservation import Conservation
 from lrp_bench.metrics.evaluators.flipping import Flipping
+from lrp_bench.metrics.evaluators.random_logit import RandomLogit
+from lrp_bench.metrics.evaluators.randomisation import Randomisation
 
-__all__ = ["Agreement", "Conservation", "Context", "Evaluator", "Flipping"]
+__all__ = ["Agreement", "Conservation", "Context", "Evaluator", "Flipping", "RandomLogit", "Randomisation"]

@@ -11,6 +11,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from lrp_bench.contracts import BenchError, Explainer, Explanation, Measure, Scores
+from lrp_bench.metrics.checks import check_relevance
 
 Model = Callable[[Tensor], Tensor]
 
@@ -81,6 +82,15 @@ class Evaluator(Metric):
             return sealed.scores
 
         return computed
+
+
+def pixels(relevance: Tensor, inputs: Tensor, name: str = "relevance") -> Tensor:
+    """Relevance summed over channels (axis 1 of three or more): (batch, positions).
+
+    Raises BenchError unless it is finite and has the inputs' shape.
+    """
+    check_relevance(relevance, inputs, name)
+    return relevance.sum(1).flatten(1) if relevance.dim() > 2 else relevance
 
 
 class _Sealed:
