@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -49,7 +48,7 @@ class Conservation(Evaluator):
     @property
     def measures(self) -> Mapping[str, Measure]:  # type: ignore[override]
         """Of the values that the method seen has."""
-        return MappingProxyType({**_END_TO_END, **(_BY_LEDGER if self.layers else {})})
+        return {**_END_TO_END, **(_BY_LEDGER if self.layers else {})}
 
     def update(self, explanation: Explanation, context: Context) -> None:
         """Add one batch; of all batches the ledger has the same layers."""

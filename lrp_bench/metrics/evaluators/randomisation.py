@@ -74,7 +74,9 @@ class Randomisation(Evaluator):
                 "Expected a model with layers and a method that can be made anew for it, got none: leave mprt out."
             )
         x = explanation.inputs
-        before = pixels(self._explained(context.method, explanation) if self.draws else explanation.relevance, x)
+        before = pixels(explanation.relevance, x)
+        if self.draws:
+            before = pixels(self._explained(context.method, explanation), x)
         fractions, after = [0.0], [before]
         for fraction, model in self._randomised(context.model, x):
             try:
