@@ -110,7 +110,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Curve:
-    """What becomes of scores (samples, steps+1) over fractions (steps+1,): of the input removed, of layers randomised."""
+    """Scores (samples, steps+1) as fractions (steps+1,) of the input are removed, or of the layers randomised."""
 
     fractions: Tensor
     scores: Tensor

@@ -21,8 +21,8 @@ class Evaluation:
     """What came out for one method; n samples, in the order of the explained subset, all on the CPU.
 
     index, label, prediction: (n,) int64; score: (n,), the explained output. values: measure -> (n,), NaN where
-    undefined. layers: layer -> quantity -> (n,), what was found within the model. inputs and relevance: (pictures, ...),
-    the first samples. seconds: of the explanations alone.
+    undefined. layers: layer -> quantity -> (n,), what was found within the model. inputs and relevance: (pictures,
+    ...), the first samples. seconds: of the explanations alone.
     unavailable: what has no numbers, a metric or agreement/<baseline> -> why.
     """
 

@@ -78,8 +78,8 @@ class LRP:
         where the model has several inputs: the explanation's inputs and relevance are then tuples, too, and a mask of
         bool receives zeros. target: None for each sample's predicted class, a class, (batch,) classes, or (batch,
         classes) weights of the logits. The explanation's score is the sum of weights times logits, and relevance
-        starts from there. `layers`, `ledger` and `amplification` are computed by a second pass when first asked for. Raises BenchError
-        for bad input and for relevance that is not finite.
+        starts from there. `layers`, `ledger` and `amplification` are computed by a second pass when first asked for.
+        Raises BenchError for bad input and for relevance that is not finite.
         """
         with torch.inference_mode(False):
             inputs = _copied(x)

@@ -17,14 +17,15 @@ def forward_order(model: nn.Module, inputs: Tensor) -> list[str]:
         calls.setdefault(name, len(calls))
 
     hooks = [
-        module.register_forward_pre_hook(lambda *_, name=name: note(name))  # type: ignore[misc]
-        for name, module in model.named_modules()
+        module.register_forward_pre_hook(lambda *_, name=name: note(name)) for name, module in model.named_modules()
     ]
     with torch.no_grad():
         model(inputs)
     for hook in hooks:
         hook.remove()
-    owners = [name for name, module in model.named_modules() if next(module.parameters(recurse=False), None) is not None]
+    owners = [
+        name for name, module in model.named_modules() if next(module.parameters(recurse=False), None) is not None
+    ]
     return sorted(owners, key=lambda name: calls[_called(name, calls)])
 
 

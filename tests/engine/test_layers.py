@@ -146,7 +146,9 @@ def test_ledger_follows_the_relevance_down() -> None:
     assert_close(e.ledger["0.0"].passed, e.relevance.sum((1, 2, 3)))
 
 
-@pytest.mark.parametrize("rule", [EpsilonPlus(), AlphaBeta(), Epsilon(bias="redistribute")], ids=lambda rule: type(rule).__name__)
+@pytest.mark.parametrize(
+    "rule", [EpsilonPlus(), AlphaBeta(), Epsilon(bias="redistribute")], ids=lambda rule: type(rule).__name__
+)
 def test_amplification_is_what_a_layer_makes_of_the_size_of_relevance(rule: Rule | Composite) -> None:
     net, x = network(), torch.randn(2, 2, 6, 6)
     e = LRP(net, rule, example=x)(x)

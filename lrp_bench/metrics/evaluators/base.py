@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
@@ -82,6 +83,12 @@ class Evaluator(Metric):
             return sealed.scores
 
         return computed
+
+
+def relevance_by(method: Explainer, inputs: Tensor, target: Tensor) -> Tensor:
+    """The relevance of the inputs by a method, which may want gradients: torchmetrics updates without."""
+    with torch.enable_grad():
+        return method.explain(inputs, target).relevance.detach()
 
 
 def pixels(relevance: Tensor, inputs: Tensor, name: str = "relevance") -> Tensor:

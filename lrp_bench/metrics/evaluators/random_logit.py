@@ -9,7 +9,7 @@ from torch import Tensor
 from lrp_bench.contracts import Explanation, Measure, NotApplicable, Scores
 from lrp_bench.metrics.chance import random_bits
 from lrp_bench.metrics.checks import check_number
-from lrp_bench.metrics.evaluators.base import Context, Evaluator, pixels
+from lrp_bench.metrics.evaluators.base import Context, Evaluator, pixels, relevance_by
 from lrp_bench.metrics.functional import cosine, spearman
 
 CLASS = 3  # purpose of the draw
@@ -48,8 +48,7 @@ class RandomLogit(Evaluator):
             raise NotApplicable("Expected the method, to explain another class, got none: leave random_logit out.")
         x = explanation.inputs
         one = pixels(explanation.relevance, x)
-        other = context.method.explain(x, self.other(explanation)).relevance
-        other = pixels(other, x, "relevance of another class")
+        other = pixels(relevance_by(context.method, x, self.other(explanation)), x, "relevance of another class")
         self.keep(spearman=spearman(one, other).abs(), cosine=cosine(one, other).abs())
 
     def compute(self) -> Scores:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lrp_bench.contracts import BenchError, Curve, Explainer, Explanation, Measure, NotApplicable, Scores
 from lrp_bench.metrics.chance import random_normal
 from lrp_bench.metrics.checks import check_number, check_whole
-from lrp_bench.metrics.evaluators.base import Context, Evaluator, pixels
+from lrp_bench.metrics.evaluators.base import Context, Evaluator, pixels, relevance_by
 from lrp_bench.metrics.functional import spearman
 from lrp_bench.metrics.randomisation import forward_order, shuffle
 
@@ -105,12 +105,12 @@ class Randomisation(Evaluator):
         """The map of the class that was explained, the mean over noisy inputs if there are draws."""
         x, target = explanation.inputs, explanation.target
         if not self.draws:
-            return method.explain(x, target).relevance
+            return relevance_by(method, x, target)
         if not x.is_floating_point():
             raise NotApplicable(f"Expected inputs that noise can be added to, got {x.dtype}: set draws to 0.")
         scale = self.sigma * (x.flatten(1).amax(1) - x.flatten(1).amin(1)).view(-1, *[1] * (x.dim() - 1))
         noisy = (x + scale * random_normal(x, self.seed, NOISE + draw) for draw in range(self.draws))
-        return torch.stack([method.explain(each, target).relevance for each in noisy]).mean(0)
+        return torch.stack([relevance_by(method, each, target) for each in noisy]).mean(0)
 
     def _randomised(self, model: nn.Module, x: Tensor) -> Iterator[tuple[float, nn.Module]]:
         """One copy of the model, after each step that is looked at, and the share of its layers that is random."""
