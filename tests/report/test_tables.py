@@ -207,5 +207,5 @@ def test_who_fails_a_sanity_check_is_marked_and_told() -> None:
     for text in (tables.markdown(layout), shown(layout)):
         assert "epsilon_plus †" in text
     assert r"epsilon\_plus $\dagger$" in tables.latex(layout)
-    loose = {**MEASURES, "error": replace(MEASURES["error"], gate=0.3)}
+    loose = {**MEASURES, "error": replace(MEASURES["error"], gate=0.5)}
     assert lay_out(replace(made, measures=loose)).methods == made.methods
