@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:  # the command line and the report start without torch
     from torch import Tensor
@@ -56,7 +56,8 @@ class Explanation:
     inputs and relevance: (batch, ...), the same shape (token ids: relevance is (batch, tokens)); logits: (batch,
     classes);
     target: (batch,) int64, or (batch, classes) weights; score: (batch,), the explained output; layers: module name ->
-    relevance at that module's input; ledger: module name -> LedgerEntry. Explainers other than LRP leave the last two
+    relevance at that module's input; ledger: module name -> LedgerEntry; amplification: the ledger's names -> (batch,),
+    sum |R_in| / sum |R_out| of that layer, NaN where nothing arrived. Explainers other than LRP leave the last three
     empty.
     """
 
@@ -67,6 +68,7 @@ class Explanation:
     relevance: Tensor
     layers: Mapping[str, Tensor] = field(default_factory=dict)
     ledger: Mapping[str, LedgerEntry] = field(default_factory=dict)
+    amplification: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ class Measure:
     """What one column of numbers means: its header, direction, bounds and version.
 
     higher_is_better None: the number has no good direction. version: raised when the definition changes, so that old
-    and new numbers are never mixed. headline: shown in the table at the end of a sweep.
+    and new numbers are never mixed. headline: shown in the table at the end of a sweep. summary: what a table shows of
+    the samples, the mean with its interval or the median with its quartiles. gate: a sanity check, which a method fails
+    whose mean is on the worse side of this number.
     """
 
     title: str
@@ -100,11 +104,13 @@ class Measure:
     upper: float = float("inf")
     version: int = 1
     headline: bool = True
+    summary: Literal["mean", "median"] = "mean"
+    gate: float | None = None
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A perturbation curve: fractions (steps+1,) of the input removed, scores (samples, steps+1) of what is left."""
+    """Scores (samples, steps+1) as fractions (steps+1,) of the input are removed, or of the layers randomised."""
 
     fractions: Tensor
     scores: Tensor
@@ -112,11 +118,15 @@ class Curve:
 
 @dataclass(frozen=True)
 class Scores:
-    """What an evaluator found: measure name -> one value per sample (samples,), NaN where undefined; and its curves."""
+    """What an evaluator found: measure name -> one value per sample (samples,), NaN where undefined; and its curves.
+
+    layers: what it found within the model, layer -> quantity -> (samples,); the same quantities for every layer.
+    """
 
     values: Mapping[str, Tensor]
     measures: Mapping[str, Measure]
     curves: Mapping[str, Curve] = field(default_factory=dict)
+    layers: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
 class Run(Protocol):

@@ -21,7 +21,8 @@ class Evaluation:
     """What came out for one method; n samples, in the order of the explained subset, all on the CPU.
 
     index, label, prediction: (n,) int64; score: (n,), the explained output. values: measure -> (n,), NaN where
-    undefined. inputs and relevance: (pictures, ...), the first samples. seconds: of the explanations alone.
+    undefined. layers: layer -> quantity -> (n,), what was found within the model. inputs and relevance: (pictures,
+    ...), the first samples. seconds: of the explanations alone.
     unavailable: what has no numbers, a metric or agreement/<baseline> -> why.
     """
 
@@ -32,6 +33,7 @@ class Evaluation:
     values: Mapping[str, Tensor]
     measures: Mapping[str, Measure]
     curves: Mapping[str, Curve]
+    layers: Mapping[str, Mapping[str, Tensor]]
     inputs: Tensor
     relevance: Tensor
     seconds: float
@@ -89,6 +91,7 @@ def evaluate(
         {name: values.cpu() for s in scores for name, values in s.values.items()},
         {name: measure for s in scores for name, measure in s.measures.items()},
         {name: Curve(c.fractions.cpu(), c.scores.cpu()) for s in scores for name, c in s.curves.items()},
+        {layer: {name: values.cpu() for name, values in q.items()} for s in scores for layer, q in s.layers.items()},
         inputs,
         relevance,
         seconds,

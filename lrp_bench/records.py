@@ -49,6 +49,10 @@ def _scores(evaluation: Evaluation, folder: Path) -> list[Path]:
         values={name: values.numpy() for name, values in evaluation.values.items()},
         measures=evaluation.measures,
         curves={name: (curve.fractions.numpy(), curve.scores.numpy()) for name, curve in evaluation.curves.items()},
+        layers={
+            layer: {name: values.numpy() for name, values in quantities.items()}
+            for layer, quantities in evaluation.layers.items()
+        },
     )
 
 

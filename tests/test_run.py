@@ -64,7 +64,8 @@ def test_what_is_tracked(outputs: Path, tmp_path: Path) -> None:
     assert {training.status, explanation.status} == {"FINISHED"}
     assert explanation.tags["training_run"] == training.id
     assert explanation.params["rule.alpha"] == "2.0"
-    assert {"scores.parquet", "measures.json", "config.yaml", "coverage.csv", "heatmaps.png"} <= set(explanation.files)
+    files = {"scores.parquet", "layers.parquet", "measures.json", "config.yaml", "coverage.csv", "heatmaps.png"}
+    assert files <= set(explanation.files)
     mean = evaluation.values["conservation/error"].mean().item()
     assert explanation.metrics["conservation/error"] == pytest.approx(mean)
     assert [step for step, _ in explanation.curves["flipping/morf_probability"]] == list(range(33))

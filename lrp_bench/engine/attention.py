@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from lrp_bench.contracts import BenchError, LedgerEntry
-from lrp_bench.engine.layouts import Layouts
+from lrp_bench.engine.layouts import Layout, Layouts
 from lrp_bench.engine.numerics import quotient
 from lrp_bench.engine.rules import Rule
 from lrp_bench.engine.steps import Trace
@@ -105,6 +105,7 @@ class _Multiply(torch.autograd.Function):
             zero = torch.zeros_like(arrived)
             sums = [step.layouts.sources[i].per_sample(r) for i, r in enumerate(received) if r is not None]
             ctx.trace.ledger[step.name] = LedgerEntry(arrived, sum(sums, zero), zero, lost, zero)
+            ctx.trace.weigh(step.name, step.layouts, R, received)
         return received[0], received[1], None, None
 
 
@@ -166,6 +167,7 @@ class _Softmax(torch.autograd.Function):
             zero = torch.zeros_like(arrived)
             bias, rule = (zero, arrived) if step.constant else (arrived - passed, zero)
             ctx.trace.ledger[step.name] = LedgerEntry(arrived, passed, bias, zero, rule)
+            ctx.trace.weigh(step.name, step.layouts, R, [received])
         return received, None, None, None, None, None
 
 
@@ -204,22 +206,27 @@ class _Record:
     trace: Trace
     layouts: Layouts
     entered: int = 0
+    size: Tensor = field(init=False)
 
     def enter(self, x: Tensor) -> Tensor:
         if not x.requires_grad:
             return x
         layout = self.layouts.sources[self.entered]
         self.entered += 1
-        return _Watch.apply(x, lambda R: self.add(layout.per_sample(R)))  # type: ignore[no-any-return]
+        return _Watch.apply(x, lambda R: self.add(layout, R))  # type: ignore[no-any-return]
 
     def arrive(self, R: Tensor) -> None:
         arrived = self.layouts.out.per_sample(R)
         zero = torch.zeros_like(arrived)
         self.trace.ledger[self.name] = LedgerEntry(arrived, zero, arrived, zero, zero)
+        self.trace.amplification[self.name] = zero
+        self.size = self.layouts.out.per_sample(R.abs())
 
-    def add(self, passed: Tensor) -> None:
-        entry = self.trace.ledger[self.name]
+    def add(self, layout: Layout, R: Tensor) -> None:
+        entry, passed = self.trace.ledger[self.name], layout.per_sample(R)
         self.trace.ledger[self.name] = replace(entry, passed=entry.passed + passed, bias=entry.bias - passed)
+        known = self.trace.amplification[self.name]
+        self.trace.amplification[self.name] = known + layout.per_sample(R.abs()) / self.size
 
 
 class _Watch(torch.autograd.Function):

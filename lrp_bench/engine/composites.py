@@ -164,9 +164,12 @@ def EpsilonGammaBox(  # noqa: N802
     return replace(_layered(kinds, bias), first=ZBox(low, high, bias=bias))
 
 
-def DeepTaylor(low: float | list[float] = -1.0, high: float | list[float] = 1.0) -> Layered:  # noqa: N802
+def DeepTaylor(  # noqa: N802
+    low: float | list[float] = -1.0, high: float | list[float] = 1.0, bias: Bias = "absorb"
+) -> Layered:
     """Deep Taylor decomposition: z-B for the first layer, z+ for the others (Montavon et al. 2017)."""
-    return Layered({"convolution": ZPlus(), "linear": ZPlus()}, first=ZBox(low, high))
+    kinds = {"convolution": ZPlus(bias=bias), "linear": ZPlus(bias=bias)}
+    return replace(_layered(kinds, bias), first=ZBox(low, high, bias=bias))
 
 
 def AttnLRP(epsilon: float = 1e-6, gamma: float | None = None, bias: Bias = "absorb") -> Layered:  # noqa: N802

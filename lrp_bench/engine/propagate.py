@@ -78,8 +78,8 @@ class LRP:
         where the model has several inputs: the explanation's inputs and relevance are then tuples, too, and a mask of
         bool receives zeros. target: None for each sample's predicted class, a class, (batch,) classes, or (batch,
         classes) weights of the logits. The explanation's score is the sum of weights times logits, and relevance
-        starts from there. `layers` and `ledger` are computed by a second pass when first asked for. Raises BenchError
-        for bad input and for relevance that is not finite.
+        starts from there. `layers`, `ledger` and `amplification` are computed by a second pass when first asked for.
+        Raises BenchError for bad input and for relevance that is not finite.
         """
         with torch.inference_mode(False):
             inputs = _copied(x)
@@ -97,7 +97,11 @@ class LRP:
         check_relevance(relevance)
         traced = _Traced(self, module, inputs, start)
         rest = logits, chosen, start.sum(1)
-        lazy = _Lazy[Tensor](traced, "layers"), _Lazy[LedgerEntry](traced, "ledger")
+        lazy = (
+            _Lazy[Tensor](traced, "layers"),
+            _Lazy[LedgerEntry](traced, "ledger"),
+            _Lazy[Tensor](traced, "amplification"),
+        )
         if single:
             return Explanation(inputs[0], *rest, relevance[0], *lazy)
         return JointExplanation(inputs, *rest, relevance, *lazy)
@@ -168,7 +172,7 @@ class _Traced:
             if self.weights != self.lrp.weights_now():
                 raise BenchError(
                     "Expected the weights that were explained, got others: "
-                    "look at layers and ledger before the model changes."
+                    "look at layers, ledger and amplification before the model changes."
                 )
             trace = Trace()
             with torch.inference_mode(False):

@@ -91,6 +91,8 @@ class _Unroll(torch.autograd.Function):
         if ctx.trace is not None:
             arrived = _per_sample(step.time_first(R_y), *R_last)
             ctx.trace.ledger[step.name] = books.entry(arrived, _per_sample(R, *R_first))
+            into, out = ([part.abs() for part in parts] for parts in ((R, *R_first), (step.time_first(R_y), *R_last)))
+            ctx.trace.amplification[step.name] = _per_sample(*into) / _per_sample(*out)
         return step.time_first(R), None, None, *R_first
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +20,17 @@ from lrp_bench.engine.share import account, share
 
 @dataclass
 class Trace:
-    """What a recorded pass leaves: relevance at the input of each module, and each operator's ledger."""
+    """What a recorded pass leaves: relevance at the input of each module, each operator's ledger and amplification."""
 
     layers: dict[str, Tensor] = field(default_factory=dict)
     ledger: dict[str, LedgerEntry] = field(default_factory=dict)
+    amplification: dict[str, Tensor] = field(default_factory=dict)
+
+    def weigh(self, name: str, layouts: Layouts, R: Tensor, received: Iterable[Tensor | None]) -> None:
+        """Note sum |R_in| / sum |R_out|: what an operator's operands received, against what arrived at its output."""
+        operands = zip(layouts.sources, received, strict=True)
+        sizes = [layout.per_sample(r.abs()) for layout, r in operands if r is not None]
+        self.amplification[name] = torch.stack(sizes).sum(0) / layouts.out.per_sample(R.abs())
 
 
 class Tap(nn.Module):
@@ -83,6 +90,7 @@ class _Share(torch.autograd.Function):
         if ctx.trace is not None:
             a = Input(x, step.nonnegative, step.rectified)  # the ledger computes its own sums
             ctx.trace.ledger[step.name] = account(step.rule, step.layer, a, R, received, step.layouts)
+            ctx.trace.weigh(step.name, step.layouts, R, [received])
         return received, None, None
 
 
@@ -149,4 +157,5 @@ class _Split(torch.autograd.Function):
             passed = step.layouts.sources[0].per_sample(first) + step.layouts.sources[1].per_sample(second)
             zero = torch.zeros_like(arrived)
             ctx.trace.ledger[step.name] = LedgerEntry(arrived, passed, zero, lost, zero)
+            ctx.trace.weigh(step.name, step.layouts, R, [first, second])
         return first, second, None, None

@@ -6,9 +6,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lrp_bench.metrics.evaluators import Agreement, Conservation, Context, Evaluator, Flipping, NormalisedAOPC
+    from lrp_bench.metrics.evaluators import (
+        Agreement,
+        Conservation,
+        Context,
+        Evaluator,
+        Flipping,
+        NormalisedAOPC,
+        Randomisation,
+        RandomLogit,
+    )
 
-__all__ = ["Agreement", "Conservation", "Context", "Evaluator", "Flipping", "NormalisedAOPC"]
+__all__ = [
+    "Agreement",
+    "Conservation",
+    "Context",
+    "Evaluator",
+    "Flipping",
+    "NormalisedAOPC",
+    "RandomLogit",
+    "Randomisation",
+]
 
 
 def __getattr__(name: str) -> object:

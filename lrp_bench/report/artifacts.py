@@ -1,7 +1,9 @@
 """The files an explanation run keeps, written and read in one place.
 
 scores.parquet: a row per sample, columns sample, label, prediction, score and one per measure; measures.json: measure
-name -> contracts.Measure; curves.parquet: a row per point, columns curve, sample, fraction, value.
+name -> contracts.Measure; curves.parquet: a row per point, columns curve, sample, fraction, value; layers.parquet, of
+methods that look into the model: a row per layer and sample, from the output down, columns layer, sample and one per
+quantity.
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ from lrp_bench.contracts import BenchError, Measure
 SCORES = "scores.parquet"
 MEASURES = "measures.json"
 CURVES = "curves.parquet"
+LAYERS = "layers.parquet"
 UNAVAILABLE = "unavailable."  # tag prefix: why a metric or a baseline has no numbers
 SAMPLE_COLUMNS = ("sample", "label", "prediction", "score")
 CURVE_COLUMNS = ("curve", "sample", "fraction", "value")
+LAYER_COLUMNS = ("layer", "sample")  # and the quantities
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Artifacts:
     scores: pd.DataFrame
     measures: dict[str, Measure]
     curves: pd.DataFrame
+    layers: pd.DataFrame
 
 
 def write(
@@ -43,11 +48,13 @@ def write(
     values: Mapping[str, ArrayLike],
     measures: Mapping[str, Measure],
     curves: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
+    layers: Mapping[str, Mapping[str, ArrayLike]] | None = None,
 ) -> list[Path]:
     """Write a run's files and return their paths.
 
     samples: sample, label, prediction and score, each (samples,); values: measure name -> (samples,), NaN where
-    undefined; curves: curve name -> (fractions (steps + 1,), scores (samples, steps + 1)), in the order of `samples`.
+    undefined; curves: curve name -> (fractions (steps + 1,), scores (samples, steps + 1)), in the order of `samples`;
+    layers: layer -> quantity -> (samples,).
     """
     columns = {name: np.asarray(samples[name]) for name in SAMPLE_COLUMNS}
     columns |= {name: np.asarray(each, dtype=np.float64) for name, each in values.items()}
@@ -56,7 +63,12 @@ def write(
     pd.DataFrame(columns).to_parquet(folder / SCORES, index=False)
     (folder / MEASURES).write_text(json.dumps({name: _plain(each) for name, each in measures.items()}, indent=2))
     pd.concat(points).to_parquet(folder / CURVES, index=False)
-    return [folder / SCORES, folder / MEASURES, folder / CURVES]
+    written = [folder / SCORES, folder / MEASURES, folder / CURVES]
+    if not layers:
+        return written
+    table = pd.concat({name: pd.DataFrame({"sample": columns["sample"], **each}) for name, each in layers.items()})
+    table.rename_axis(["layer", None]).reset_index("layer").to_parquet(folder / LAYERS, index=False)
+    return [*written, folder / LAYERS]
 
 
 def read(folder: Path) -> Artifacts:
@@ -70,7 +82,9 @@ def read(folder: Path) -> Artifacts:
         raise ValueError(f"{SCORES} has a sample twice")
     has_curves = (folder / CURVES).exists()
     curves = _columns(folder / CURVES, set(CURVE_COLUMNS)) if has_curves else _no_curves()
-    return Artifacts(scores, measures, curves)
+    has_layers = (folder / LAYERS).exists()
+    layers = _columns(folder / LAYERS, set(LAYER_COLUMNS)) if has_layers else pd.DataFrame(columns=[*LAYER_COLUMNS])
+    return Artifacts(scores, measures, curves, layers)
 
 
 def _check(

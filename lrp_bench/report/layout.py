@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from lrp_bench.contracts import Measure
 from lrp_bench.report.comparison import Comparison
 
 ARROWS = {True: "↑", False: "↓", None: ""}
+GATE = "†"  # behind the name of a method that fails a sanity check
 LARGE = 1e5
 
 
@@ -93,12 +94,14 @@ def lay_out(comparison: Comparison, *, every: bool = False) -> Layout:
         for name, measure in shown.items()
         for setting, cells in _columns(comparison, name, failed)
     ]
+    gates = dict(_gates(comparison))
+    failing = {method for methods in gates.values() for method in methods}
     return Layout(
-        methods=comparison.methods,
+        methods=tuple(f"{method} {GATE}" if method in failing else method for method in comparison.methods),
         columns=tuple(columns),
         several=len(comparison.settings) > 1,
         caption=_caption(comparison),
-        notes=tuple(f"{note}." for note in comparison.notes),
+        notes=(*_on_gates(gates), *(f"{note}." for note in comparison.notes)),
         failures=tuple(
             f"{failure.method} on {failure.dataset} ({failure.model}) failed: {failure.reason.rstrip('. ')}."
             for failure in comparison.failures
@@ -141,6 +144,25 @@ def _scientific(value: float, places: int) -> str:
         return f"{value:g}"
     digits, _, exponent = f"{value:.{places}e}".partition("e")
     return f"{digits}e{int(exponent)}"
+
+
+def _gates(comparison: Comparison) -> Iterable[tuple[str, list[str]]]:
+    """Each sanity check that some method fails, in words, and who fails it on any setting."""
+    for name, measure in comparison.measures.items():
+        if measure.gate is None or measure.higher_is_better is None:
+            continue
+        cells = comparison.cells[comparison.cells["measure"] == name]
+        worse = cells["mean"] < measure.gate if measure.higher_is_better else cells["mean"] > measure.gate
+        failing = set(cells.loc[worse, "method"])
+        if failing:
+            words = f"{measure.title} {'below' if measure.higher_is_better else 'above'} {measure.gate:g}"
+            yield words, [method for method in comparison.methods if method in failing]
+
+
+def _on_gates(gates: Mapping[str, Sequence[str]]) -> Iterable[str]:
+    if gates:
+        told = "; ".join(f"{words} ({', '.join(methods)})" for words, methods in gates.items())
+        yield f"{GATE} fails a sanity check: {told}."
 
 
 def _columns(

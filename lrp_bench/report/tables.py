@@ -26,6 +26,7 @@ LATEX_SPECIAL = {
     "±": r"$\pm$",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
+    "†": r"$\dagger$",
 }
 LATIN_END = "\u0180"
 LATEX_STYLES = {1: "textbf:--rwrap;", 2: "underline:--rwrap;"}

@@ -410,6 +410,8 @@ def test_samples_are_told_apart_wherever_they_lie() -> None:
     for name, entry in together.ledger.items():
         for part, values in vars(entry).items():
             assert_close(values, torch.cat([getattr(e.ledger[name], part) for e in alone]), rtol=1e-8, atol=1e-9)
+        each = torch.cat([e.amplification[name] for e in alone])
+        assert_close(together.amplification[name], each, rtol=1e-8, atol=1e-9, equal_nan=True)
 
 
 def test_conserves_when_bias_is_redistributed() -> None:
@@ -438,6 +440,9 @@ def test_class_token_takes_its_share() -> None:
     assert_close(e.relevance, x * weight[:, None, :])
     (join,) = [e.ledger[name] for name in e.ledger if name.endswith("cat")]
     assert_close(join.bias, (model.token[0, 0] * weight).sum(1))
+    (grown,) = [e.amplification[name] for name in e.ledger if name.endswith("cat")]
+    token = (model.token[0, 0] * weight).abs().sum(1)
+    assert_close(grown, e.relevance.abs().sum((1, 2)) / (e.relevance.abs().sum((1, 2)) + token))
     assert any("constants take theirs" in row.rule for row in lrp.coverage)
 
 

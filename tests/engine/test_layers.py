@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from lrp_bench.engine import LRP
 from lrp_bench.engine.composites import Composite, EpsilonPlus, Layered
-from lrp_bench.engine.rules import AlphaBeta, Epsilon, Gamma, Rule
+from lrp_bench.engine.rules import AlphaBeta, Epsilon, Gamma, Rule, Zero
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -144,6 +144,34 @@ def test_ledger_follows_the_relevance_down() -> None:
         assert_close(e.ledger[above].passed, e.layers[above].flatten(1).sum(1))
         assert_close(e.ledger[above].passed, e.layers[below].flatten(1).sum(1))
     assert_close(e.ledger["0.0"].passed, e.relevance.sum((1, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    "rule", [EpsilonPlus(), AlphaBeta(), Epsilon(bias="redistribute")], ids=lambda rule: type(rule).__name__
+)
+def test_amplification_is_what_a_layer_makes_of_the_size_of_relevance(rule: Rule | Composite) -> None:
+    net, x = network(), torch.randn(2, 2, 6, 6)
+    e = LRP(net, rule, example=x)(x)
+    size = {name: R.flatten(1).abs().sum(1) for name, R in e.layers.items()}
+    assert_close(e.amplification["5"], size["5"] / e.score.abs())
+    assert_close(e.amplification["3"], size["3"] / size["4"])
+    assert set(e.amplification) == set(e.ledger)
+
+
+def test_amplification_counts_both_sides_of_a_sum() -> None:
+    class Difference(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right = nn.Linear(4, 1, bias=False), nn.Linear(4, 1, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.left(x) - self.right(x)
+
+    net, x = Difference(), torch.randn(3, 4)
+    e = LRP(net, Zero(), example=x)(x)
+    (sum_,) = set(e.amplification) - {"left", "right"}
+    left, right = net.left(x)[:, 0].detach(), net.right(x)[:, 0].detach()
+    assert_close(e.amplification[sum_], (left.abs() + right.abs()) / (left - right).abs())
 
 
 class Plus(nn.Module):

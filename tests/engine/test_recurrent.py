@@ -248,7 +248,8 @@ def against_twin(net: Reader, x: Tensor, rule: Rule) -> None:
     for entry in e.ledger.values():
         told = entry.passed + entry.bias + entry.stabilizer + entry.rule
         assert_close(told, entry.arrived, rtol=1e-9, atol=1e-12 * float(entry.passed.abs().max() + 1))
-    assert set(e.ledger) == {"read", "head"}
+    assert set(e.ledger) == set(e.amplification) == {"read", "head"}
+    assert_close(e.amplification["head"] * e.amplification["read"] * e.score.abs(), e.relevance.abs().sum((1, 2)))
     assert_close(
         e.layers["read"].reshape(e.relevance.shape) if net.read.batch_first else e.layers["read"].transpose(0, 1),
         e.relevance,

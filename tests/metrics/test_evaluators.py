@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +12,11 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 
-from lrp_bench.contracts import BenchError, Explanation, NotApplicable, Scores
-from lrp_bench.metrics import Agreement, Conservation, Context, Evaluator, Flipping, NormalisedAOPC
+from lrp_bench.contracts import BenchError, Explainer, Explanation, NotApplicable, Scores
+from lrp_bench.metrics import Agreement, Conservation, Context, Evaluator, Flipping, NormalisedAOPC, Randomisation
 from lrp_bench.metrics.flipping import (
     Blur,
     Constant,
@@ -49,15 +49,53 @@ def drawn(*shape: int, seed: int) -> Tensor:
 INPUTS, WEIGHTS = drawn(BATCH, *SHAPE, seed=0), drawn(CLASSES, *SHAPE, seed=1) / 6
 
 
-def model(x: Tensor) -> Tensor:
-    return x.flatten(1) @ WEIGHTS.flatten(1).T
+class Linear(nn.Module):
+    """w_c . x for each class c."""
+
+    def __init__(self, weights: Tensor) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(weights.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) @ self.weights.flatten(1).T
 
 
-LOGITS = model(INPUTS)
+class InputXGradient:
+    """w_c * x, exact for a linear model."""
+
+    def __init__(self, model: Linear) -> None:
+        self.model = model
+
+    def explain(self, inputs: Tensor, target: Tensor | None = None) -> Explanation:
+        logits = self.model(inputs).detach()
+        target = logits.argmax(1) if target is None else target
+        relevance = self.model.weights.detach()[target] * inputs
+        return Explanation(inputs, logits, target, logits.gather(1, target[:, None])[:, 0], relevance)
+
+
+class Blind(InputXGradient):
+    """The same for every class and every model: w_c * x of the trained model and its predicted class, negated."""
+
+    def explain(self, inputs: Tensor, target: Tensor | None = None) -> Explanation:
+        trained = InputXGradient(Linear(WEIGHTS)).explain(inputs)
+        return replace(super().explain(inputs, target), relevance=-trained.relevance)
+
+
+model = Linear(WEIGHTS)
+LOGITS = model(INPUTS).detach()
 TARGET = LOGITS.argmax(1)
 TRAINING = drawn(20, *SHAPE, seed=2)
 GOOD = WEIGHTS[TARGET] * INPUTS
 BASELINES = {"input_x_gradient": GOOD, "saliency": WEIGHTS[TARGET].abs()}
+
+
+def context(
+    baselines: Mapping[str, Tensor] = BASELINES,
+    rows: slice = slice(None),
+    explainer: Callable[[Linear], Explainer] = InputXGradient,
+) -> Context:
+    held = {name: other[rows] for name, other in baselines.items()}
+    return Context(model, held, explainer(model), explainer, background=TRAINING)
 
 
 def explained(relevance: Tensor, rows: slice = slice(None)) -> Explanation:
@@ -78,22 +116,27 @@ EVALUATORS: dict[str, Callable[[], Evaluator]] = {
     "flipping_log_odds_blur": lambda: Flipping(steps=[0.1, 0.5], imputer=Blur(1.0), score="log_odds", max_batch=7),
     "flipping_accuracy": lambda: Flipping(score="accuracy", spacing="log"),
     "agreement_half": lambda: Agreement(top_share=0.5),
+    "mprt_last_step": lambda: Randomisation(layers=1, seed=5),
 }
 every_evaluator = pytest.mark.parametrize("make", EVALUATORS.values(), ids=EVALUATORS)
 
 
-def evaluate(make: Callable[[], Evaluator], relevance: Tensor, sizes: tuple[int, ...] = (BATCH,)) -> Scores:
+def evaluate(
+    make: Callable[[], Evaluator],
+    relevance: Tensor,
+    sizes: tuple[int, ...] = (BATCH,),
+    explainer: Callable[[Linear], Explainer] = InputXGradient,
+) -> Scores:
     evaluator, start = make(), 0
     for size in sizes:
         rows = slice(start, start + size)
-        baselines = {name: other[rows] for name, other in BASELINES.items()}
-        evaluator.update(explained(relevance, rows), Context(model, baselines, background=TRAINING))
+        evaluator.update(explained(relevance, rows), context(rows=rows, explainer=explainer))
         start += size
     return evaluator.compute()
 
 
 def test_every_config_is_held_to_the_contract() -> None:
-    assert {path.stem for path in CONFIGS} >= {"conservation", "flipping", "agreement"}
+    assert {path.stem for path in CONFIGS} >= {"conservation", "flipping", "agreement", "mprt", "random_logit"}
     assert {path.stem for path in CONFIGS} <= set(EVALUATORS)
 
 
@@ -115,7 +158,7 @@ def test_one_finite_value_per_sample_within_bounds(make: Callable[[], Evaluator]
 
 @every_evaluator
 def test_direction_is_honest(make: Callable[[], Evaluator]) -> None:
-    good, bad = evaluate(make, GOOD), evaluate(make, -GOOD)
+    good, bad = evaluate(make, GOOD), evaluate(make, -GOOD, explainer=Blind)
     judged = 0
     for name, measure in good.measures.items():
         # the top k are chosen by |relevance|, and saliency has no sign: both explanations look the same to these
@@ -163,13 +206,14 @@ def test_a_table_is_evaluated_by_column(make: Callable[[], Evaluator]) -> None:
     x = INPUTS.flatten(1)[:, :5]
     R = columns[TARGET] * x
     table = Explanation(x, x @ columns.T, TARGET, R.sum(1), R)
+    net = Linear(columns)
     background = TRAINING.flatten(1)[:, :5]
-    context = Context(lambda z: z @ columns.T, {"gradient": columns[TARGET]}, background=background)
+    beside = Context(net, {"gradient": columns[TARGET]}, InputXGradient(net), InputXGradient, background=background)
     if for_images(evaluator):
         with pytest.raises(NotApplicable, match="images"):
-            evaluator.update(table, context)
+            evaluator.update(table, beside)
     else:
-        evaluator.update(table, context)
+        evaluator.update(table, beside)
         assert {values.shape for values in evaluator.compute().values.values()} == {(BATCH,)}
 
 
@@ -186,12 +230,12 @@ def for_images(evaluator: Evaluator) -> bool:
 @every_evaluator
 def test_reset_copy_and_pickle(make: Callable[[], Evaluator]) -> None:
     evaluator = make()
-    evaluator.update(explained(GOOD), Context(model, BASELINES, background=TRAINING))
+    evaluator.update(explained(GOOD), context())
     expected = dict(evaluator.compute().values)
     for twin in (copy.deepcopy(evaluator), pickle.loads(pickle.dumps(evaluator))):
         assert_close(dict(twin.compute().values), expected, equal_nan=True)
     evaluator.reset()
-    evaluator.update(explained(GOOD, slice(4)), Context(model, {"other": GOOD[:4]}, background=TRAINING))
+    evaluator.update(explained(GOOD, slice(4)), context({"other": GOOD}, slice(4)))
     assert {len(values) for values in evaluator.compute().values.values()} == {4}
 
 
@@ -200,7 +244,7 @@ def test_several_processes_gather_their_samples(make: Callable[[], Evaluator]) -
     evaluator = make()
     evaluator.distributed_available_fn = lambda: True
     evaluator.dist_sync_fn = lambda state, group: [state, state]
-    evaluator.update(explained(GOOD), Context(model, BASELINES, background=TRAINING))
+    evaluator.update(explained(GOOD), context())
     alone = evaluate(make, GOOD)
     assert_close(
         dict(evaluator.compute().values),
@@ -214,7 +258,7 @@ def test_relevance_that_cannot_be_used_is_named(make: Callable[[], Evaluator]) -
     infinite[3, 0, 0, 0] = float("inf")
     for relevance, words in ((infinite, "1 of 12 samples"), (GOOD[:, :1], r"\(12, 2, 6, 6\), got \(12, 1, 6, 6\)")):
         with pytest.raises(BenchError, match=words):
-            make().update(explained(relevance), Context(model, BASELINES, background=TRAINING))
+            make().update(explained(relevance), context())
 
 
 @every_evaluator

@@ -80,3 +80,12 @@ def test_damage_is_said_in_words(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match="twice"):
         artifacts.read(tmp_path)
+
+
+def test_what_was_found_in_the_layers_is_read_back(tmp_path: Path) -> None:
+    layers = {"head": {"bias": [0.5, -0.5], "amplification": [1.0, math.nan]}, "body": {"bias": [1.0, 2.0]}}
+    layers["body"]["amplification"] = [3.0, 4.0]
+    artifacts.write(tmp_path, samples=SAMPLES, values=VALUES, measures=MEASURES, layers=layers)
+    expected = {"layer": ["head"] * 2 + ["body"] * 2, "sample": [7, 3] * 2}
+    expected |= {"bias": [0.5, -0.5, 1.0, 2.0], "amplification": [1.0, math.nan, 3.0, 4.0]}
+    pd.testing.assert_frame_equal(artifacts.read(tmp_path).layers, pd.DataFrame(expected))

@@ -4,6 +4,7 @@ import io
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -194,3 +195,17 @@ def test_a_sweep_without_numbers_still_says_what_failed() -> None:
     for text in (tables.markdown(layout), tables.latex(layout), shown(layout)):
         assert "No method was measured." in text
         assert "zbox on digits (mlp) failed: no box." in text
+
+
+def test_who_fails_a_sanity_check_is_marked_and_told() -> None:
+    made = comparison()  # means of 0.1, 0.2 and 0.3
+    gated = {**MEASURES, "error": replace(MEASURES["error"], gate=0.15), "srg": replace(MEASURES["srg"], gate=0.15)}
+    layout = lay_out(replace(made, measures=gated, notes=("seen",)))
+    assert layout.methods == ("epsilon †", "epsilon_plus †", "random †")
+    told = "† fails a sanity check: Conservation error above 0.15 (epsilon_plus, random); SRG (probability) below 0.15"
+    assert layout.notes == (f"{told} (epsilon).", "seen.")
+    for text in (tables.markdown(layout), shown(layout)):
+        assert "epsilon_plus †" in text
+    assert r"epsilon\_plus $\dagger$" in tables.latex(layout)
+    loose = {**MEASURES, "error": replace(MEASURES["error"], gate=0.5)}
+    assert lay_out(replace(made, measures=loose)).methods == made.methods

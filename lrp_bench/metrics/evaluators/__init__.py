@@ -5,5 +5,16 @@ from lrp_bench.metrics.evaluators.base import Context, Evaluator
 from lrp_bench.metrics.evaluators.conservation import Conservation
 from lrp_bench.metrics.evaluators.flipping import Flipping
 from lrp_bench.metrics.evaluators.naopc import NormalisedAOPC
+from lrp_bench.metrics.evaluators.random_logit import RandomLogit
+from lrp_bench.metrics.evaluators.randomisation import Randomisation
 
-__all__ = ["Agreement", "Conservation", "Context", "Evaluator", "Flipping", "NormalisedAOPC"]
+__all__ = [
+    "Agreement",
+    "Conservation",
+    "Context",
+    "Evaluator",
+    "Flipping",
+    "NormalisedAOPC",
+    "RandomLogit",
+    "Randomisation",
+]

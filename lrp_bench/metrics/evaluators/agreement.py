@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from lrp_bench.contracts import BenchError, Explanation, Measure, Scores
-from lrp_bench.metrics.checks import check_number, check_relevance
-from lrp_bench.metrics.evaluators.base import Context, Evaluator
+from lrp_bench.metrics.checks import check_number
+from lrp_bench.metrics.evaluators.base import Context, Evaluator, pixels
 from lrp_bench.metrics.functional import cosine, spearman, top_k_intersection
 
 
@@ -45,8 +45,8 @@ class Agreement(Evaluator):
         self._name(baselines)
         if not self.baselines:
             return
-        ours = _pixels(explanation.relevance, explanation.inputs, "relevance")
-        theirs = [_pixels(baselines[name], explanation.inputs, f"relevance of {name}") for name in self.baselines]
+        ours = pixels(explanation.relevance, explanation.inputs)
+        theirs = [pixels(baselines[name], explanation.inputs, f"relevance of {name}") for name in self.baselines]
         k = max(1, round(self.top_share * ours.shape[1]))
         self.keep(
             spearman=torch.stack([spearman(ours, other) for other in theirs], 1),
@@ -79,11 +79,6 @@ class Agreement(Evaluator):
     def _leave_only(self, columns: list[int]) -> None:
         for kind in self.kinds:
             setattr(self, kind, [batch[:, columns] for batch in getattr(self, kind)])
-
-
-def _pixels(relevance: Tensor, inputs: Tensor, name: str) -> Tensor:
-    check_relevance(relevance, inputs, name)
-    return relevance.sum(1).flatten(1) if relevance.dim() > 2 else relevance
 
 
 def _measures(baselines: list[str]) -> Mapping[str, Measure]:

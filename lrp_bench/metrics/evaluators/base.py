@@ -6,11 +6,13 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from lrp_bench.contracts import BenchError, Explainer, Explanation, Measure, Scores
+from lrp_bench.metrics.checks import check_relevance
 
 Model = Callable[[Tensor], Tensor]
 
@@ -81,6 +83,21 @@ class Evaluator(Metric):
             return sealed.scores
 
         return computed
+
+
+def relevance_by(method: Explainer, inputs: Tensor, target: Tensor) -> Tensor:
+    """The relevance of the inputs by a method, which may want gradients: torchmetrics updates without."""
+    with torch.enable_grad():
+        return method.explain(inputs, target).relevance.detach()
+
+
+def pixels(relevance: Tensor, inputs: Tensor, name: str = "relevance") -> Tensor:
+    """Relevance summed over channels (axis 1 of three or more): (batch, positions).
+
+    Raises BenchError unless it is finite and has the inputs' shape.
+    """
+    check_relevance(relevance, inputs, name)
+    return relevance.sum(1).flatten(1) if relevance.dim() > 2 else relevance
 
 
 class _Sealed:

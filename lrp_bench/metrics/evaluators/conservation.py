@@ -1,40 +1,113 @@
-"""Does the relevance add up to the explained score?"""
+"""Does the relevance add up to the explained score, and where did the rest go?"""
 
 from __future__ import annotations
 
-from types import MappingProxyType
+from collections.abc import Mapping
 
-from lrp_bench.contracts import Explanation, Measure, Scores
+import torch
+from torch import Tensor
+
+from lrp_bench.contracts import BenchError, Explanation, Measure, Scores
 from lrp_bench.metrics.checks import check_number, check_relevance
 from lrp_bench.metrics.evaluators.base import Context, Evaluator
 from lrp_bench.metrics.functional import conservation_delta, conservation_error
 
+PARTS = ("arrived", "passed", "bias", "stabilizer", "rule")
+QUANTITIES = (*PARTS, "amplification")
+TAKERS = PARTS[2:]
+
 
 class Conservation(Evaluator):
-    """How far the relevance is from adding up to the explained score f.
+    """How far the relevance is from adding up to the explained score f, end to end and layer by layer.
 
-    Values: conservation/error, |sum R - f| / (|f| + tau), and conservation/delta, f - sum R.
+    Values: conservation/error, |sum R - f| / (|f| + tau); conservation/delta, f - sum R; conservation/amplification,
+    sum |R| / (|f| + tau). Of a method with a ledger also conservation/bias, /stabilizer and /rule, what these took in
+    all layers together over |f| + tau, signed: they add up to delta / (|f| + tau); and conservation/residue, the share
+    of a layer's ledger that rounding leaves unexplained, |arrived - passed - bias - stabilizer - rule| over the sum of
+    their magnitudes, in the layer where it is largest. Layers: the ledger's entries, and sum |R_in| / sum |R_out| as
+    `amplification` (NaN where nothing arrived).
+
+    Errors explode where f is near 0: look at the median and the quartiles.
+
+    Args:
+        tau: keeps the quotients finite at f = 0.
+        ledger: whether to look into the layers, which costs a second pass; else, and for methods without a ledger (all
+            but LRP), the values are those from end to end.
     """
 
     higher_is_better = False
-    measures = MappingProxyType(
-        {
-            "conservation/error": Measure("Conservation error", "conservation", higher_is_better=False, lower=0.0),
-            "conservation/delta": Measure("Conservation delta", "conservation", higher_is_better=None, headline=False),
-        }
-    )
 
-    def __init__(self, tau: float = 1e-9) -> None:
+    def __init__(self, tau: float = 1e-9, *, ledger: bool = True) -> None:
         check_number("tau", tau, above=0)
-        super().__init__("error", "delta")
-        self.tau = tau
+        if not isinstance(ledger, bool):
+            raise BenchError(f"Expected ledger to be true or false, got {ledger!r}: change ledger")
+        super().__init__("error", "delta", "amplification", "scale", "ledger")
+        self.tau, self.with_ledger = tau, ledger
+        self.layers: list[str] = []
+
+    @property
+    def measures(self) -> Mapping[str, Measure]:  # type: ignore[override]
+        """Of the values that the method seen has."""
+        return {**_END_TO_END, **(_BY_LEDGER if self.layers else {})}
 
     def update(self, explanation: Explanation, context: Context) -> None:
-        """Add one batch."""
+        """Add one batch; of all batches the ledger has the same layers."""
         R, f = explanation.relevance, explanation.score
         check_relevance(R, explanation.inputs)
+        scale = f.abs() + self.tau
+        amplification = R.flatten(1).abs().sum(1) / scale
         self.keep(error=conservation_error(R, f, self.tau), delta=conservation_delta(R, f))
+        self.keep(amplification=amplification, scale=scale)
+        self._name(list(explanation.ledger) if self.with_ledger else [])
+        if self.layers:
+            self.keep(ledger=torch.stack([_row(explanation, layer) for layer in self.layers], 1))
 
     def compute(self) -> Scores:
-        """The values of all samples seen since the last reset."""
-        return Scores({f"conservation/{name}": self.kept(name) for name in ("error", "delta")}, dict(self.measures))
+        """The values of all samples seen since the last reset, and each layer's."""
+        values = {f"conservation/{name}": self.kept(name) for name in ("error", "delta", "amplification")}
+        if not self.layers:
+            return Scores(values, self.measures)
+        ledger = self.kept("ledger")  # (samples, layers, quantities)
+        taken = ledger[:, :, 2 : len(PARTS)].sum(1) / self.kept("scale").unsqueeze(1)
+        values |= {f"conservation/{name}": part for name, part in zip(TAKERS, taken.unbind(1), strict=True)}
+        values["conservation/residue"] = _residue(ledger[:, :, : len(PARTS)]).amax(1)
+        by_layer = zip(self.layers, ledger.unbind(1), strict=True)
+        layers = {layer: dict(zip(QUANTITIES, entry.unbind(1), strict=True)) for layer, entry in by_layer}
+        return Scores(values, self.measures, layers=layers)
+
+    def _name(self, layers: list[str]) -> None:
+        if self.update_count > 1 and layers != self.layers:
+            raise BenchError(
+                f"Expected the ledger of the first batch, of {self.layers}, got {layers}: evaluate each size by itself"
+            )
+        self.layers = layers
+
+
+def _row(explanation: Explanation, layer: str) -> Tensor:
+    """One layer's quantities, (batch, quantities)."""
+    entry = explanation.ledger[layer]
+    return torch.stack([*(getattr(entry, part) for part in PARTS), explanation.amplification[layer]], 1)
+
+
+def _residue(entries: Tensor) -> Tensor:
+    """(..., parts) -> (...); 0 where nothing arrived and nothing went."""
+    arrived, rest = entries[..., 0], entries[..., 1:]
+    size = entries.abs().sum(-1).clamp_min(torch.finfo(entries.dtype).tiny)
+    return (arrived - rest.sum(-1)).abs() / size
+
+
+def _measure(title: str, *, lower: float = float("-inf"), upper: float = float("inf")) -> Measure:
+    return Measure(title, "conservation", None, lower, upper, headline=False, summary="median")
+
+
+_END_TO_END = {
+    "conservation/error": Measure("Conservation error", "conservation", False, lower=0.0, summary="median"),
+    "conservation/delta": _measure("Conservation delta"),
+    "conservation/amplification": _measure("Amplification", lower=0.0),
+}
+_BY_LEDGER = {
+    "conservation/bias": _measure("Taken by biases"),
+    "conservation/stabilizer": _measure("Taken by the stabiliser"),
+    "conservation/rule": _measure("Taken by the rule"),
+    "conservation/residue": _measure("Ledger residue", lower=0.0, upper=1.0),
+}

@@ -1,0 +1,150 @@
+"""Does the explanation change when the model forgets what it learnt?"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lrp_bench.contracts import BenchError, Curve, Explainer, Explanation, Measure, NotApplicable, Scores
+from lrp_bench.metrics.chance import random_normal
+from lrp_bench.metrics.checks import check_number, check_whole
+from lrp_bench.metrics.evaluators.base import Context, Evaluator, pixels, relevance_by
+from lrp_bench.metrics.functional import spearman
+from lrp_bench.metrics.randomisation import forward_order, shuffle
+
+NOISE = 4  # purpose of the first draw
+
+
+class Randomisation(Evaluator):
+    """Model parameter randomisation test, MPRT (Adebayo et al. 2018); with draws its smoothed form, sMPRT.
+
+    From the output down, one layer after the other has the values of its parameters put in a random order, which keeps
+    their distribution; those above stay random. After each step the same class is explained again, and compared with
+    the map of the trained model on pixels (channels summed) by Spearman's |rho|: the sign of a map follows that of the
+    explained output, which a random model does not keep. A map that does not change does not look at the model. Of
+    unrelated maps of n pixels |rho| is about 0.8 / sqrt(n).
+
+    Values: mprt/spearman, with every layer random; mprt/spearman_mean, over the steps; mprt/magnitude and
+    mprt/magnitude_mean, the same of |relevance|. NaN where a map is constant. Curves: mprt/spearman and mprt/magnitude
+    over the share of the layers that is random. With draws all are called smprt/...
+
+    sMPRT (Hedstroem et al. 2024) compares maps averaged over noisy inputs, x + n with n ~ N(0, sigma (max x - min x)).
+
+    Each step builds the method anew, for LRP a capture of the model: choose fewer steps on large networks.
+
+    Args:
+        layers: how many steps to look at, evenly spaced, the last with every layer random; or the names of modules
+            after which to look; None: after each layer. All layers are randomised in any case.
+        draws: noisy inputs per sample; 0: the input itself.
+        sigma: of the noise, as a share of the sample's range.
+        seed: of the random order and the noise.
+        gate: the largest mean of mprt/spearman that passes.
+    """
+
+    higher_is_better = False
+    kinds = ("spearman", "magnitude")
+    fractions: list[Tensor]
+
+    def __init__(
+        self,
+        layers: int | Sequence[str] | None = None,
+        draws: int = 0,
+        sigma: float = 0.1,
+        seed: int = 0,
+        gate: float = 0.5,
+    ) -> None:
+        if isinstance(layers, int):
+            check_whole("layers", layers)
+        check_whole("draws", draws, least=0)
+        check_number("sigma", sigma, above=0)
+        check_number("gate", gate, above=0, below=1)
+        super().__init__(*self.kinds, "fractions")
+        self.layers, self.draws, self.sigma, self.seed = layers, draws, sigma, seed
+        self.family = "smprt" if draws else "mprt"
+        self.measures = _measures(self.family, gate)
+
+    def update(self, explanation: Explanation, context: Context) -> None:
+        """Add one batch; the context's model is an nn.Module, which stays as it is."""
+        if context.method is None or context.explainer is None or not isinstance(context.model, nn.Module):
+            raise NotApplicable(
+                "Expected a model with layers and a method that can be made anew for it, got none: leave mprt out."
+            )
+        x = explanation.inputs
+        before = pixels(explanation.relevance, x)
+        if self.draws:
+            before = pixels(self._explained(context.method, explanation), x)
+        fractions, after = [0.0], [before]
+        for fraction, model in self._randomised(context.model, x):
+            try:
+                relevance = self._explained(context.explainer(model), explanation)
+            except BenchError as error:
+                raise NotApplicable(f"The method cannot explain the randomised model: {error}") from error
+            fractions.append(fraction)
+            after.append(pixels(relevance, x, "relevance of the randomised model"))
+        self.keep(
+            spearman=torch.stack([spearman(before, other).abs() for other in after], 1),
+            magnitude=torch.stack([spearman(before.abs(), other.abs()).abs() for other in after], 1),
+            fractions=torch.tensor([fractions], device=x.device),
+        )
+
+    def compute(self) -> Scores:
+        """The values and curves of all samples seen since the last reset."""
+        fractions, values, curves = self.kept("fractions")[0], {}, {}
+        for kind in self.kinds:
+            scores = self.kept(kind)
+            values[f"{self.family}/{kind}"] = scores[:, -1]
+            values[f"{self.family}/{kind}_mean"] = scores[:, 1:].mean(1)
+            curves[f"{self.family}/{kind}"] = Curve(fractions, scores)
+        return Scores(values, self.measures, curves)
+
+    def _explained(self, method: Explainer, explanation: Explanation) -> Tensor:
+        """The map of the class that was explained, the mean over noisy inputs if there are draws."""
+        x, target = explanation.inputs, explanation.target
+        if not self.draws:
+            return relevance_by(method, x, target)
+        if not x.is_floating_point():
+            raise NotApplicable(f"Expected inputs that noise can be added to, got {x.dtype}: set draws to 0.")
+        scale = self.sigma * (x.flatten(1).amax(1) - x.flatten(1).amin(1)).view(-1, *[1] * (x.dim() - 1))
+        noisy = (x + scale * random_normal(x, self.seed, NOISE + draw) for draw in range(self.draws))
+        return torch.stack([relevance_by(method, each, target) for each in noisy]).mean(0)
+
+    def _randomised(self, model: nn.Module, x: Tensor) -> Iterator[tuple[float, nn.Module]]:
+        """One copy of the model, after each step that is looked at, and the share of its layers that is random."""
+        twin, generator, done = copy.deepcopy(model), torch.Generator().manual_seed(self.seed), set[int]()
+        order = forward_order(twin, x[:1])[::-1]
+        stops = self._stops(order)
+        for number, name in enumerate(order, start=1):
+            shuffle(twin.get_submodule(name), generator, done)
+            if number in stops:
+                yield number / len(order), twin
+
+    def _stops(self, order: list[str]) -> set[int]:
+        count = len(order)
+        if not count:
+            raise NotApplicable("Expected a model with parameters, got one without: nothing can be randomised.")
+        if self.layers is None or isinstance(self.layers, int):
+            steps = min(self.layers or count, count)
+            return {math.ceil(count * step / steps) for step in range(1, steps + 1)}
+        if unknown := [name for name in self.layers if name not in order]:
+            raise BenchError(
+                f"Expected layers with parameters, among {', '.join(order)}, got {', '.join(unknown)}: correct layers."
+            )
+        return {*(order.index(name) + 1 for name in self.layers), count}
+
+
+def _measures(family: str, gate: float) -> Mapping[str, Measure]:
+    title = "sMPRT" if family == "smprt" else "MPRT"
+
+    def alike(words: str, *, headline: bool = False, gate: float | None = None) -> Measure:
+        return Measure(f"{title}{words}", family, False, 0.0, 1.0, headline=headline, gate=gate)
+
+    return {
+        f"{family}/spearman": alike("", headline=True, gate=gate),
+        f"{family}/spearman_mean": alike(", mean over layers"),
+        f"{family}/magnitude": alike(" of magnitudes"),
+        f"{family}/magnitude_mean": alike(" of magnitudes, mean over layers"),
+    }
