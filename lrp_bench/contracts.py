@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:  # the command line and the report start without torch
     from torch import Tensor
@@ -90,7 +90,8 @@ class Measure:
     """What one column of numbers means: its header, direction, bounds and version.
 
     higher_is_better None: the number has no good direction. version: raised when the definition changes, so that old
-    and new numbers are never mixed. headline: shown in the table at the end of a sweep.
+    and new numbers are never mixed. headline: shown in the table at the end of a sweep. summary: median: the table
+    shows the median and its quartiles, since the mean may explode.
     """
 
     title: str
@@ -100,6 +101,7 @@ class Measure:
     upper: float = float("inf")
     version: int = 1
     headline: bool = True
+    summary: Literal["mean", "median"] = "mean"
 
 
 @dataclass(frozen=True)

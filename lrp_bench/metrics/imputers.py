@@ -43,12 +43,14 @@ class Constant:
 
 @dataclass(frozen=True)
 class DatasetMean:
-    """The data set's mean: one value per channel (or per column of a table), or one for every input value."""
+    """The data set's mean: one number, one per channel (or per column of a table), or one for every input value."""
 
-    mean: Sequence[float] | Tensor
+    mean: float | Sequence[float] | Tensor
 
     def __call__(self, x: Tensor, seed: int) -> Fill:
         """See Imputer."""
+        if isinstance(self.mean, int | float):
+            return _paste(x, torch.full_like(x, self.mean))
         mean = self.mean if isinstance(self.mean, Tensor) else torch.tensor(list(self.mean))
         per_channel = mean.dim() == 1 and len(mean) == x.shape[1]
         if not per_channel and mean.shape != x.shape[1:]:

@@ -19,7 +19,9 @@ class Conservation(Evaluator):
     higher_is_better = False
     measures = MappingProxyType(
         {
-            "conservation/error": Measure("Conservation error", "conservation", higher_is_better=False, lower=0.0),
+            "conservation/error": Measure(
+                "Conservation error", "conservation", higher_is_better=False, lower=0.0, summary="median"
+            ),
             "conservation/delta": Measure("Conservation delta", "conservation", higher_is_better=None, headline=False),
         }
     )
