@@ -26,7 +26,8 @@ class Comparison:
     the mean's 95 % interval), n (samples defined), q1, median, q3, shown (mean or median, as the measure says), samples
     (explained), rank (1 is best; NaN where nothing is compared) and tied (not significantly different from the best);
     pairs: as `ranking.pairs` returns them; mean_ranks: as `ranking.mean_ranks` does; methods: the rows, `random` last;
-    settings: data sets, with model and conditions where there are several; samples: setting -> samples explained.
+    settings: data sets, with model and conditions where there are several and the numbers depend on them; samples:
+    setting -> samples explained.
     """
 
     name: str
@@ -59,7 +60,7 @@ def compare(results: Results) -> Comparison:
     """
     runs = labelled(results.runs)
     measures = {name: results.measures[name] for name in in_order(results.measures)}
-    cells, by_sample = _cells(tabulate(results.frame, list(runs.index), list(measures)), runs, measures)
+    cells, by_sample = _once(*_cells(tabulate(results.frame, list(runs.index), list(measures)), runs, measures))
     cells["rank"] = ranking.ranks(cells, measures)
     pairs = ranking.pairs(cells, by_sample, measures)
     cells["tied"] = ranking.tied(cells, pairs)
@@ -70,8 +71,8 @@ def compare(results: Results) -> Comparison:
         mean_ranks=ranking.mean_ranks(cells, measures),
         measures=measures,
         methods=tuple(sorted(dict.fromkeys(runs["label"]), key=is_random)),
-        settings=tuple(dict.fromkeys(runs["setting"])),
-        samples={str(setting): max(map(len, group)) for setting, group in runs.groupby("setting")["samples"]},
+        settings=tuple(dict.fromkeys([*cells["setting"], *runs["setting"]])),
+        samples={str(s): int(n) for s, n in cells.groupby("setting", sort=False)["samples"].max().items()},
         failures=results.failures,
         notes=(
             *results.notes,
@@ -113,6 +114,21 @@ def _cells(table: Table, runs: pd.DataFrame, measures: Mapping[str, Measure]) ->
     cells[["q1", "median", "q3"]] = np.array([quartiles(column) for column in by_sample]).reshape(-1, 3)
     by_median = cells["measure"].map({name: measure.summary == "median" for name, measure in measures.items()})
     return cells.assign(shown=cells["mean"].where(~by_median.astype(bool), cells["median"])), by_sample
+
+
+def _once(cells: pd.DataFrame, by_sample: Array) -> tuple[pd.DataFrame, Array]:
+    """One cell in place of several where no value of a measure depends on the conditions beside data set and model."""
+    told = cells.assign(values=[row.tobytes() for row in by_sample])
+    groups = told.groupby(["dataset", "model", "measure"], observed=True, sort=False)
+    settings = groups["setting"].transform("nunique")
+    alike = told.groupby(["dataset", "model", "measure", "method"], observed=True)
+    same = (alike["values"].transform("nunique") == 1) & (alike["setting"].transform("nunique") == settings)
+    same = (settings > 1) & same.groupby([cells[key] for key in ("dataset", "model", "measure")]).transform("all")
+    several = len(set(cells["model"])) > 1
+    base = cells["dataset"] + ", " + cells["model"] if several else cells["dataset"]
+    cells = cells.assign(setting=cells["setting"].where(~same, base))
+    kept = ~cells.duplicated(["setting", "method", "measure"])
+    return cells[kept].reset_index(drop=True), by_sample[kept.to_numpy()]
 
 
 def in_order(measures: Mapping[str, Measure]) -> list[str]:

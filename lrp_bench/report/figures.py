@@ -80,7 +80,7 @@ def distance_matrices(
     for axis, (measure, title) in zip(axes.ravel(), titles.items(), strict=False):
         here = distances[distances["measure"] == measure]
         matrix = _symmetric(here, list(conditions))
-        shown = axis.imshow(matrix, cmap="cividis_r", vmin=0, vmax=1)
+        shown = axis.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
         for (row, column), value in np.ndenumerate(matrix if len(matrix) <= NUMBERED else np.empty((0, 0))):
             color = "white" if value > 0.5 else "black"
             axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=color)

@@ -14,13 +14,16 @@ def findings(comparison: Comparison) -> tuple[str, ...]:
 
     Agreement is left out, since more alike is not more right.
     """
-    several = len(comparison.settings) > 1
-    told = (
-        (_over_settings if several else _on_one)(measure, _cells(comparison, name), comparison)
+    told = [
+        (measure, _cells(comparison, name))
         for name, measure in comparison.measures.items()
         if measure.headline and measure.family != "agreement"
+    ]
+    sentences = (
+        (_over_settings if cells["setting"].nunique() > 1 else _on_one)(measure, cells, comparison)  # noqa: PD101
+        for measure, cells in told
     )
-    return tuple(sentence for sentence in told if sentence)
+    return tuple(sentence for sentence in sentences if sentence)
 
 
 def _cells(comparison: Comparison, measure: str) -> pd.DataFrame:
@@ -52,20 +55,18 @@ def _over_settings(measure: Measure, cells: pd.DataFrame, comparison: Comparison
     settings = cells["setting"].nunique()
     firsts = cells[cells["rank"] == 1]["method"].value_counts()
     leaders = firsts[firsts == firsts.max()].index
-    told = [f"{leader} in {firsts[leader]}{_surely(cells, leader)}" for leader in leaders]
-    sentence = f"{measure.title}: first, of {settings} settings, {' and '.join(told)}"
+    told = [f"{leader} is first in {firsts[leader]}, significantly in {_sure(cells, leader)}" for leader in leaders]
+    sentence = f"{measure.title}, {settings} settings: {'; '.join(told)}"
     ranks = comparison.mean_ranks
-    ranks = ranks[ranks["measure"] == cells["measure"].iloc[0]].sort_values("mean_rank", kind="stable").head(2)
-    if len(ranks) > 1:
-        (_, first, low, _), (_, second, high, _) = ranks.itertuples(index=False)
-        sentence += f"; mean rank {low:.1f} for {first}, then {high:.1f} for {second}"
-    return f"{sentence}."
+    ranks = ranks[ranks["measure"] == cells["measure"].iloc[0]].sort_values("mean_rank", kind="stable")
+    means = [f"{method} {mean:.1f}" for method, mean in ranks[["method", "mean_rank"]].head(2).to_numpy()]
+    return f"{sentence}; mean rank {', '.join(means)}." if means else f"{sentence}."
 
 
-def _surely(cells: pd.DataFrame, leader: str) -> str:
+def _sure(cells: pd.DataFrame, leader: str) -> int:
     won = cells[(cells["rank"] == 1) & (cells["method"] == leader)]["setting"]
     doubtful = cells[cells["tied"] | (cells["rank"] == 1) & (cells["method"] != leader)]["setting"]
-    return f" (significantly ahead of every other in {len(set(won) - set(doubtful))})"
+    return len(set(won) - set(doubtful))
 
 
 def _p(pairs: pd.DataFrame, one: pd.Series, other: pd.Series) -> float:

@@ -61,7 +61,7 @@ class Layout:
     def blocks(self, width: int) -> list[tuple[Column, ...]]:
         """The columns, cut into tables of at most `width` characters, where possible between families.
 
-        The settings of one measure stay together, even where they alone are wider.
+        The settings of one measure stay together, where they fit into one table.
         """
         room = width - max(map(len, ("", *self.methods))) - 2
         blocks: list[list[Column]] = []
@@ -101,7 +101,7 @@ def _columns(comparison: Comparison, measure: str) -> Iterator[tuple[str, tuple[
     cells = comparison.cells[comparison.cells["measure"] == measure]
     places = decimals(cells["shown"])
     by_median = comparison.measures[measure].summary == "median"
-    for setting in comparison.settings:
+    for setting in dict.fromkeys(cells["setting"]):
         here = cells[cells["setting"] == setting].set_index("method")
         failed = _failed(comparison, setting)
         yield (
@@ -174,7 +174,8 @@ def _cut(columns: Sequence[Column], room: int) -> list[list[Column]]:
     blocks: list[list[Column]] = [[]]
     for _, measure in groupby(columns, key=lambda column: column.measure):
         together = list(measure)
-        if blocks[-1] and not _fits([*blocks[-1], *together], room):
-            blocks.append([])
-        blocks[-1] += together
+        for part in [together] if _fits(together, room) else [[column] for column in together]:
+            if blocks[-1] and not _fits([*blocks[-1], *part], room):
+                blocks.append([])
+            blocks[-1] += part
     return blocks

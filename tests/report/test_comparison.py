@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from lrp_bench.contracts import Measure
 from lrp_bench.report.comparison import Comparison, compare
 from lrp_bench.report.curves import bands
+from lrp_bench.report.findings import findings
 from lrp_bench.report.results import Results
 from lrp_bench.report.statistics import interval
 
@@ -211,3 +213,62 @@ def test_only_curves_with_an_order_are_flip_curves(results: Made, curve: str, ke
     found = bands(one)
     assert len(found) == 2 * kept
     assert curve != "morf_log_odds" or set(found["score"]) == {"log_odds"}
+
+
+def test_what_does_not_depend_on_a_condition_is_shown_once(results: Made) -> None:
+    runs: Runs = {
+        f"{method}{imputer}": (
+            {"method": method, "settings": {"names.imputer": imputer}},
+            {"error": [1.0, worse], "agreement": [float(place), worse]},
+        )
+        for place, imputer in enumerate(("constant", "blur"))
+        for method, worse in (("epsilon", 2.0), ("gamma", 3.0))
+    }
+    found = compare(results(runs))
+    by_measure = found.cells.groupby("measure", sort=False)["setting"].agg(lambda each: list(dict.fromkeys(each)))
+    assert by_measure.to_dict() == {"error": ["digits"], "agreement": ["digits, constant", "digits, blur"]}
+    assert set(found.mean_ranks["measure"]) == {"agreement"}
+    assert set(found.samples) == {"digits", "digits, constant", "digits, blur"}
+
+
+def test_every_pair_is_tested_and_what_is_close_to_the_best_is_marked(results: Made) -> None:
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=30)
+    runs: Runs = {
+        "best": ({}, {"error": base.tolist()}),
+        "close": ({}, {"error": (base + rng.normal(0.001, 0.1, 30)).tolist()}),
+        "far": ({}, {"error": (base + 1 + rng.normal(0, 0.1, 30)).tolist()}),
+        "random": ({}, {"error": base.tolist()}),
+    }
+    found = compare(results(runs))
+    assert found.pairs[["a", "b"]].to_numpy().tolist() == [["best", "close"], ["best", "far"], ["close", "far"]]
+    assert found.pairs["n"].tolist() == [30, 30, 30]
+    p = [
+        stats.wilcoxon(*(runs[name][1]["error"] for name in pair)).pvalue for pair in found.pairs[["a", "b"]].to_numpy()
+    ]
+    np.testing.assert_allclose(found.pairs["p"], p)
+    np.testing.assert_allclose(found.pairs["p_holm"], [p[0], min(3 * p[1], 1), max(3 * p[1], 2 * p[2])])
+    assert found.cells["tied"].tolist() == [False, found.pairs["p_holm"][0] >= 0.05, False, False]
+    (sentence,) = findings(found)
+    assert sentence.startswith("Error: ")
+    assert "leads with" in sentence
+
+
+def test_findings_over_settings_count_the_sure_ones(results: Made) -> None:
+    runs: Runs = {
+        f"{method}{steps}": (
+            {"method": method, "settings": {"metric.flipping.steps": steps}},
+            {"error": [value + 0.001 * i * (steps == "8") for i in range(20)]},
+        )
+        for steps in ("8", "9")
+        for method, value in (("epsilon", 0.0), ("gamma", 0.5 if steps == "8" else 0.0))
+    }
+    assert findings(compare(results(runs))) == (
+        "Error, 2 settings: epsilon is first in 2, significantly in 1; mean rank epsilon 1.2, gamma 1.8.",
+    )
+
+
+def test_two_that_share_the_lead_are_both_named(results: Made) -> None:
+    runs: Runs = {name: ({}, {"error": [1.0, 2.0]}) for name in ("a", "b")}
+    assert findings(compare(results(runs))) == ("Error: a, b share the lead with 1.5.",)
+    assert findings(compare(results({"a": runs["a"]}))) == ()

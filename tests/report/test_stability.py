@@ -146,5 +146,5 @@ def test_table_and_figure_are_written(results: Made, tmp_path: Path) -> None:
         *("stability.png", "stability.pdf"),
     ]
     assert all(path.stat().st_size > 50 for path in files)
-    assert "| SRG | **1.00 \\[1.00, 1.00\\]** |" in (tmp_path / "stability.md").read_text()
+    assert "| SRG | **1.000 \\[1.000, 1.000\\]** |" in (tmp_path / "stability.md").read_text()
     assert write_stability(sweep(results, {"x": [1, 2, 3, 4]}), tmp_path / "none") == (None, [])

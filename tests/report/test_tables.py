@@ -206,6 +206,14 @@ def test_small_tables_are_two_blocks() -> None:
     assert len(lay_out(comparison(), every=True).columns) == 4
 
 
+def test_a_measure_with_many_settings_is_cut() -> None:
+    layout = lay_out(comparison(sets=tuple(f"data_set_number_{place}" for place in range(8))))
+    blocks = layout.blocks(100)
+    assert [column for block in blocks for column in block] == list(layout.columns)
+    assert all(sum(column.width + 2 for column in block) < 100 for block in blocks)
+    assert "…" not in shown(layout)
+
+
 def test_best_is_bold_and_names_are_not_markup() -> None:
     layout = lay_out(comparison(methods=("[red]evil[/red]", "b")))
     console = Console(width=100, file=io.StringIO(), force_terminal=True, color_system="standard")
