@@ -118,13 +118,15 @@ def class_folders(root: str) -> int:
     return sum(folder.is_dir() for folder in train.iterdir()) if train.is_dir() else 0
 
 
-def normalized(value: float, mean: float | Sequence[float], std: float | Sequence[float]) -> float | list[float]:
+def normalized(
+    value: float | Sequence[float], mean: float | Sequence[float], std: float | Sequence[float]
+) -> float | list[float]:
     """An input value as the model sees it, (value - mean) / std: a number, or one per channel."""
-    if not isinstance(mean, Sequence) and not isinstance(std, Sequence):
-        return (value - mean) / std
-    channels = len(mean) if isinstance(mean, Sequence) else len(std)  # type: ignore[arg-type]
-    means, stds = (list(v) if isinstance(v, Sequence) else [v] * channels for v in (mean, std))
-    return [(value - m) / s for m, s in zip(means, stds, strict=True)]
+    channels = [len(v) for v in (value, mean, std) if isinstance(v, Sequence)]
+    if not channels:
+        return (value - mean) / std  # type: ignore[operator]
+    rows = ([*v] if isinstance(v, Sequence) else [v] * channels[0] for v in (value, mean, std))
+    return [(v - m) / s for v, m, s in zip(*rows, strict=True)]
 
 
 OmegaConf.register_new_resolver("label", label, replace=True)

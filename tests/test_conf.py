@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningDataModule
@@ -33,6 +34,7 @@ def test_every_group_of_the_design_has_options() -> None:
         "explainer",
         "baselines",
         "metric",
+        "imputer",
         "trainer",
         "tracker",
         "paths",
@@ -82,6 +84,21 @@ def test_a_metric_builds_alone(name: str) -> None:
     assert set(build(configure(f"metric=[{name}]").metric)) == {name}
 
 
+@parametrize("imputer")
+@pytest.mark.parametrize("dataset", ["digits", "cifar10"])
+def test_an_imputer_is_chosen_for_the_metrics(name: str, dataset: str) -> None:
+    cfg = configure(f"imputer={name}", f"dataset={dataset}", "metric=[flipping]")
+    assert build(cfg.metric)["flipping"].curves["morf"].imputer == build(cfg.imputer)
+    assert cfg.names.imputer == name
+
+
+def test_the_mean_of_standardised_data_is_zero() -> None:
+    x = torch.ones(2, 3, 4, 4)
+    for dataset in ("cifar10", "image_folder"):
+        fill = build(configure("imputer=dataset_mean", f"dataset={dataset}").imputer)(x, seed=0)
+        torch.testing.assert_close(fill(torch.arange(2), x > 0), torch.zeros_like(x))
+
+
 @parametrize("trainer")
 def test_a_trainer_builds(name: str) -> None:
     assert build(configure(f"trainer={name}").trainer).max_epochs > 0
@@ -129,7 +146,12 @@ def test_alpha_and_beta_must_differ_by_one() -> None:
 
 def test_a_name_says_what_was_changed() -> None:
     names = configure("rule=gamma", "rule.gamma=0.5", "dataset=synthetic", "dataset.classes=3").names
-    assert names == {"dataset": "synthetic(classes=3)", "model": "mlp", "method": "gamma(gamma=0.5)"}
+    assert names == {
+        "dataset": "synthetic(classes=3)",
+        "model": "mlp",
+        "method": "gamma(gamma=0.5)",
+        "imputer": "constant",
+    }
     assert configure("explainer=captum_saliency").names.method == "captum_saliency"
 
 

@@ -57,12 +57,12 @@ class Constant:
 
 @dataclass(frozen=True)
 class DatasetMean:
-    """The data set's mean: one value per channel (or per column of a table), or one for every input value.
+    """The data set's mean: one number, one per channel (or per column of a table), or one for every input value.
 
     mean None: that of the training inputs of `fitted`, one for every input value.
     """
 
-    mean: Sequence[float] | Tensor | None = None
+    mean: float | Sequence[float] | Tensor | None = None
 
     def fitted(self, background: Tensor | None) -> DatasetMean:
         """See FromData."""
@@ -76,6 +76,8 @@ class DatasetMean:
         check_floating(x, "DatasetMean", "use Constant with the id of the mask token, or Sample")
         if self.mean is None:
             raise BenchError("Expected DatasetMean to have a mean, got None: pass mean, or training inputs to fitted")
+        if isinstance(self.mean, int | float):
+            return _paste(x, torch.full_like(x, self.mean))
         mean = self.mean if isinstance(self.mean, Tensor) else torch.tensor(list(self.mean))
         per_channel = mean.dim() == 1 and len(mean) == x.shape[1]
         if not per_channel and mean.shape != x.shape[1:]:

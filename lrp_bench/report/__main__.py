@@ -59,7 +59,9 @@ def _list(options: argparse.Namespace, console: Console) -> None:
 def _report(options: argparse.Namespace, console: Console) -> None:
     from lrp_bench.report.collect import collect
     from lrp_bench.report.curves import bands
+    from lrp_bench.report.stability_report import write_stability
     from lrp_bench.report.summary import write_tables
+    from lrp_bench.report.terminal import render
 
     results = collect(options.uri, options.experiment, None if options.sweep == "latest" else options.sweep)
     folder = options.out / (re.sub(r"[^\w.-]+", "_", results.name).strip("._") or results.sweep)
@@ -70,8 +72,11 @@ def _report(options: argparse.Namespace, console: Console) -> None:
         from lrp_bench.report.figures import flip_curves
 
         files += flip_curves(curves, folder)
+    stability, more = write_stability(results, folder)
     console.print(summary.render(console.width))
-    for path in files:
+    if stability:
+        console.print(render(stability, console.width))
+    for path in (*files, *more):
         console.print(Text(str(path)), soft_wrap=True)
 
 

@@ -1,18 +1,20 @@
-"""A sweep's numbers, method by method: means with intervals, ranks, and what must be said beside them."""
+"""A sweep's numbers, method by method: means with intervals, ranks, tests, and what must be said beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from lrp_bench.contracts import Measure
+from lrp_bench.report import ranking
+from lrp_bench.report.conditions import is_random, labelled, on_conditions
 from lrp_bench.report.results import Failure, Results
-from lrp_bench.report.statistics import interval
+from lrp_bench.report.statistics import Array, intervals_of_blocks, quartiles
 
-RANDOM = "random"
-LONGEST = 40  # characters of what tells two rows of one method apart
 FAMILIES = ("conservation", "faithfulness", "flipping", "agreement")
 
 
@@ -20,13 +22,18 @@ FAMILIES = ("conservation", "faithfulness", "flipping", "agreement")
 class Comparison:
     """What the tables show.
 
-    cells: one row per dataset x model x method x measure, columns dataset, model, setting, method, measure, mean, half,
-    low, high, n (defined), samples (explained), rank (1 is best; NaN where nothing is compared); methods: the rows,
-    `random` last; settings: data sets, with the model where there are several; samples: setting -> samples explained.
+    cells: one row per setting x method x measure, columns setting, dataset, model, method, measure, mean, low, high (of
+    the mean's 95 % interval), n (samples defined), q1, median, q3, shown (mean or median, as the measure says), samples
+    (explained), rank (1 is best; NaN where nothing is compared) and tied (not significantly different from the best);
+    pairs: as `ranking.pairs` returns them; mean_ranks: as `ranking.mean_ranks` does; methods: the rows, `random` last;
+    settings: data sets, with model and conditions where there are several and the numbers depend on them; samples:
+    setting -> samples explained.
     """
 
     name: str
     cells: pd.DataFrame
+    pairs: pd.DataFrame
+    mean_ranks: pd.DataFrame
     measures: Mapping[str, Measure]
     methods: tuple[str, ...]
     settings: tuple[str, ...]
@@ -35,77 +42,97 @@ class Comparison:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Table:
+    """cube: (runs, measures, samples), NaN where undefined or not measured; measured: (runs, measures)."""
+
+    cube: Array
+    measured: NDArray[np.bool_]
+    samples: list[object]
+
+
 def compare(results: Results) -> Comparison:
-    """Mean and interval of each method on each setting, and who is best.
+    """Mean and interval of each method on each setting, who is best, and whether that is more than chance.
 
     Runs that differ in the seed alone are averaged sample by sample, if they explained the same samples; any others of
-    one method are kept apart, as rows of their own. Ranks follow the mean; `random`, undefined means and measures
-    without direction have none.
+    one method are kept apart. Ranks follow what is shown; `random`, undefined numbers and measures without direction
+    have none.
     """
     runs = labelled(results.runs)
-    cells = _cells(results.frame.join(runs[["setting", "label"]], on="run"), runs)
-    cells["rank"] = _ranks(cells, results.measures)
+    measures = {name: results.measures[name] for name in in_order(results.measures)}
+    cells, by_sample = _once(*_cells(tabulate(results.frame, list(runs.index), list(measures)), runs, measures))
+    cells["rank"] = ranking.ranks(cells, measures)
+    pairs = ranking.pairs(cells, by_sample, measures)
+    cells["tied"] = ranking.tied(cells, pairs)
     return Comparison(
         name=results.name,
         cells=cells,
-        measures={name: results.measures[name] for name in _in_order(results.measures)},
-        methods=tuple(sorted(dict.fromkeys(runs["label"]), key=lambda label: label == RANDOM)),
-        settings=tuple(dict.fromkeys(runs["setting"])),
-        samples={str(setting): max(map(len, group)) for setting, group in runs.groupby("setting")["samples"]},
+        pairs=pairs,
+        mean_ranks=ranking.mean_ranks(cells, measures),
+        measures=measures,
+        methods=tuple(sorted(dict.fromkeys(runs["label"]), key=is_random)),
+        settings=tuple(dict.fromkeys([*cells["setting"], *runs["setting"]])),
+        samples={str(s): int(n) for s, n in cells.groupby("setting", sort=False)["samples"].max().items()},
         failures=results.failures,
-        notes=(*results.notes, *_on_samples(runs), *_on_seeds(runs), *_on_undefined(cells, results.measures)),
+        notes=(
+            *results.notes,
+            *on_conditions(runs),
+            *_on_samples(runs),
+            *_on_seeds(runs),
+            *_on_undefined(cells, measures),
+        ),
     )
 
 
-def labelled(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs of Results with two more columns: `label`, their row in a table, and `setting`, their column."""
-    several = len(set(runs["model"])) > 1
-    runs = runs.assign(setting=runs["dataset"] + (", " + runs["model"] if several else ""), label=runs["method"])
-    for _, group in runs.groupby(["setting", "method"], sort=False):
-        runs.loc[group.index, "label"] = _labels(group)
-    return runs
+def tabulate(frame: pd.DataFrame, runs: Sequence[str], measures: Sequence[str]) -> Table:
+    """The frame of Results as one array, its axes in the order of `runs` and `measures`."""
+    samples, places = np.unique(frame["sample"].to_numpy(), return_inverse=True)
+    run = pd.Categorical(frame["run"], categories=np.array(runs, dtype=object)).codes
+    measure = pd.Categorical(frame["measure"], categories=np.array(measures, dtype=object)).codes
+    cube = np.full((len(runs), len(measures), len(samples)), np.nan)
+    cube[run, measure, places] = frame["value"].to_numpy(dtype=np.float64)
+    measured = np.zeros(cube.shape[:2], dtype=bool)
+    measured[run, measure] = True
+    return Table(cube, measured, samples.tolist())
 
 
-def _labels(group: pd.DataFrame) -> pd.Series[str]:
-    """Runs of one method in one setting: one row of the table if they can be averaged, else a row each."""
-    if group["seed"].is_unique and len(set(group["samples"])) == 1:
-        return group["method"]
-    told = pd.Series(_differences(list(group["settings"])), index=group.index)
-    apart = told if told.is_unique and (told.str.len() <= LONGEST).all() else group.index.str.slice(0, 8)
-    return group["method"] + " (" + apart + ")"
-
-
-def _differences(settings: Sequence[Mapping[str, str]]) -> list[str]:
-    """How configs differ, in words like `epsilon=0.1, seed=2`; the last word of a dotted key names it."""
-    keys = list(dict.fromkeys(key for each in settings for key in each))
-    differing = [key for key in keys if len({each.get(key) for each in settings}) > 1]
-    told = [{key.rpartition(".")[2]: each[key] for key in differing if key in each} for each in settings]
-    return [", ".join(f"{key}={value}" for key, value in each.items()) for each in told]
-
-
-def _cells(frame: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    keys = ["setting", "label", "measure"]
-    per_sample = frame.groupby([*keys, "sample"], observed=True, sort=False)["value"].mean().reset_index()
-    rows = [
-        (*key, found.mean, found.half, found.low, found.high, found.n)
-        for key, group in per_sample.groupby(keys, observed=True, sort=False)["value"]
-        for found in [interval(group.to_numpy())]
+def _cells(table: Table, runs: pd.DataFrame, measures: Mapping[str, Measure]) -> tuple[pd.DataFrame, Array]:
+    """The numbers of every cell, and its values (cells, samples), averaged over seeds."""
+    groups = list(runs.groupby(["setting", "label"], sort=False).indices.values())
+    measured = [np.any(table.measured[places], axis=0) for places in groups]
+    blocks = [
+        table.cube[places][:, which].transpose(1, 0, 2)  # (measures, seeds, samples)
+        for places, which in zip(groups, measured, strict=True)
     ]
-    columns = ["setting", "method", "measure", "mean", "half", "low", "high", "n"]
-    places = runs[["setting", "label", "dataset", "model"]].assign(samples=runs["samples"].map(len))
-    places = places.drop_duplicates(["setting", "label"]).rename(columns={"label": "method"})
-    return pd.DataFrame(rows, columns=columns).merge(places, on=["setting", "method"], how="left")
+    by_sample = np.concatenate([np.empty((0, len(table.samples))), *(block.mean(1) for block in blocks)])
+    first = runs.iloc[[places[0] for places in groups]].assign(samples=lambda first: first["samples"].map(len))
+    keys = first[["setting", "dataset", "model", "label", "samples"]].rename(columns={"label": "method"})
+    cells = keys.loc[np.repeat(keys.index, [which.sum() for which in measured])].reset_index(drop=True)
+    cells["measure"] = [name for which in measured for name, here in zip(measures, which, strict=True) if here]
+    for name, column in intervals_of_blocks(blocks)._asdict().items():
+        cells[name] = column
+    cells[["q1", "median", "q3"]] = np.array([quartiles(column) for column in by_sample]).reshape(-1, 3)
+    by_median = cells["measure"].map({name: measure.summary == "median" for name, measure in measures.items()})
+    return cells.assign(shown=cells["mean"].where(~by_median.astype(bool), cells["median"])), by_sample
 
 
-def _ranks(cells: pd.DataFrame, measures: Mapping[str, Measure]) -> pd.Series[float]:
-    directions = cells["measure"].map({name: measure.higher_is_better for name, measure in measures.items()})
-    signed = cells["mean"] * directions.map({True: -1.0, False: 1.0}).astype(float)
-    signed = signed.where(cells["method"] != RANDOM)
-    groups = signed.groupby([cells["setting"], cells["measure"]], observed=True)
-    return groups.rank(method="min").where(groups.transform("count") > 1)  # alone in its column nothing is best
+def _once(cells: pd.DataFrame, by_sample: Array) -> tuple[pd.DataFrame, Array]:
+    """One cell in place of several where no value of a measure depends on the conditions beside data set and model."""
+    told = cells.assign(values=[row.tobytes() for row in by_sample])
+    groups = told.groupby(["dataset", "model", "measure"], observed=True, sort=False)
+    settings = groups["setting"].transform("nunique")
+    alike = told.groupby(["dataset", "model", "measure", "method"], observed=True)
+    same = (alike["values"].transform("nunique") == 1) & (alike["setting"].transform("nunique") == settings)
+    same = (settings > 1) & same.groupby([cells[key] for key in ("dataset", "model", "measure")]).transform("all")
+    several = len(set(cells["model"])) > 1
+    base = cells["dataset"] + ", " + cells["model"] if several else cells["dataset"]
+    cells = cells.assign(setting=cells["setting"].where(~same, base))
+    kept = ~cells.duplicated(["setting", "method", "measure"])
+    return cells[kept].reset_index(drop=True), by_sample[kept.to_numpy()]
 
 
-def _in_order(measures: Mapping[str, Measure]) -> list[str]:
+def in_order(measures: Mapping[str, Measure]) -> list[str]:
+    """Names of measures as tables show them: families together."""
     known = {family: place for place, family in enumerate(FAMILIES)}
     places = {name: known.get(measure.family, len(known)) for name, measure in measures.items()}
     families = list(dict.fromkeys(measure.family for measure in measures.values()))
@@ -118,6 +145,11 @@ def _on_samples(runs: pd.DataFrame) -> Iterator[str]:
         if len(set(explained.values())) > 1:
             counts = ", ".join(f"{label} {len(samples)}" for label, samples in explained.items())
             yield f"{setting}: the methods explained different samples ({counts}), so their means are not comparable"
+    if any("seed" in factors for factors in runs["factors"]):
+        yield (
+            "the seeds explained different samples and are columns of their own; one dataset.seed for all of them "
+            "would let them be averaged"
+        )
 
 
 def _on_seeds(runs: pd.DataFrame) -> Iterator[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pandas as pd
 
-from lrp_bench.report.comparison import labelled
+from lrp_bench.report.conditions import labelled
 from lrp_bench.report.results import Results
-from lrp_bench.report.statistics import interval
+from lrp_bench.report.statistics import Array, intervals_of_blocks
 
 COLUMNS = ["setting", "score", "method", "order", "fraction", "mean", "low", "high"]
 ORDERS = re.compile(r"(morf|lerf|random)(?:_(?P<score>\w+))?$")
@@ -21,21 +22,25 @@ def bands(results: Results) -> pd.DataFrame:
     The order is read from the end of a curve's name, as in `flipping/morf_logit`; curves of other names are left out.
     """
     by_run = dict(iter(results.curves.groupby("run", observed=True)))
-    rows = [
-        (setting, score, label, order, *point)
+    found = [
+        (setting, match["score"] or "score", label, match[1], fractions, block)
         for (setting, label), runs in labelled(results.runs).groupby(["setting", "label"], sort=False)
-        for score, order, *point in _points([by_run[run] for run in runs.index if run in by_run])
+        for curve, fractions, block in _curves([by_run[run] for run in runs.index if run in by_run])
+        if (match := ORDERS.search(curve))
     ]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    points = [(*names, fraction) for *names, fractions, _ in found for fraction in fractions]
+    mean, low, high, _ = intervals_of_blocks([block for *_, block in found])
+    return pd.DataFrame(points, columns=COLUMNS[:5]).assign(mean=mean, low=low, high=high)
 
 
-def _points(runs: Sequence[pd.DataFrame]) -> Iterator[tuple[object, ...]]:
-    """Score, order, fraction, mean and interval of the curves of one method, averaged over its runs for each sample."""
+def _curves(runs: Sequence[pd.DataFrame]) -> Iterator[tuple[str, Array, Array]]:
+    """The curves of one method, a run for each seed: name, fractions and scores (fractions, seeds, samples)."""
     if not runs:
         return
-    averaged = pd.concat(runs).groupby(["curve", "fraction", "sample"], observed=True, sort=False)["value"].mean()
-    keys = ["curve", "fraction"]
-    for (curve, fraction), values in averaged.reset_index().groupby(keys, observed=True, sort=False)["value"]:
-        if match := ORDERS.search(str(curve)):
-            band = interval(values.to_numpy())
-            yield match["score"] or "score", match[1], fraction, band.mean, band.low, band.high
+    joined = pd.concat([run.assign(seed=seed) for seed, run in enumerate(runs)])
+    for curve, points in joined.groupby("curve", observed=True, sort=False):
+        fractions, row = np.unique(points["fraction"].to_numpy(), return_inverse=True)
+        samples, place = np.unique(points["sample"].to_numpy(), return_inverse=True)
+        block = np.full((len(fractions), len(runs), len(samples)), np.nan)
+        block[row, points["seed"].to_numpy(), place] = points["value"].to_numpy()
+        yield str(curve), fractions, block

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from lrp_bench.contracts import BenchError
-from lrp_bench.report.comparison import RANDOM
+from lrp_bench.report.conditions import is_random
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#f0e442")  # Okabe and Ito
 GREY = "#8c8c8c"
@@ -24,6 +24,7 @@ POSITIVE, NEGATIVE = "#1a9850", "#d73027"
 LINES: dict[str, Literal["-", "--", ":"]] = {"morf": "-", "lerf": "--", "random": ":"}
 DPI = 110
 PANEL = 1.25  # inches: the width of an image
+NUMBERED = 12  # conditions up to which a matrix shows its numbers
 
 Array = NDArray[np.floating[Any]]
 
@@ -55,13 +56,52 @@ def flip_curves(bands: pd.DataFrame, folder: Path, name: str = "flip_curves") ->
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(0.6 + 3.7 * columns, 1.0 + 2.7 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    methods = sorted(dict.fromkeys(bands["method"]), key=lambda method: method == RANDOM)
+    methods = sorted(dict.fromkeys(bands["method"]), key=is_random)
     for axis, (_, points) in zip(axes, panels, strict=False):
         _panel(axis, points, methods)
     for axis in axes[len(panels) :]:
         axis.remove()
     _legend(figure, methods, [order for order in LINES if order in set(bands["order"])], columns)
     return [_save(figure, folder / f"{name}.{kind}") for kind in ("png", "pdf")]
+
+
+def distance_matrices(
+    distances: pd.DataFrame, titles: Mapping[str, str], conditions: Sequence[str], folder: Path, name: str = "stability"
+) -> list[Path]:
+    """Kendall distances between rankings, a panel per measure with its mean, as PNG and PDF.
+
+    distances: columns measure, a, b, distance; titles: measure -> its title, in the order to draw.
+    """
+    columns = min(len(titles), 3)
+    rows, side = -(-len(titles) // columns), max(1.6, 0.42 * len(conditions))
+    margin = 0.3 + 0.065 * max(map(len, conditions))
+    figure = Figure(figsize=(columns * side + margin + 1.0, rows * (side + 0.4) + margin), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for axis, (measure, title) in zip(axes.ravel(), titles.items(), strict=False):
+        here = distances[distances["measure"] == measure]
+        matrix = _symmetric(here, list(conditions))
+        shown = axis.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), value in np.ndenumerate(matrix if len(matrix) <= NUMBERED else np.empty((0, 0))):
+            color = "white" if value > 0.5 else "black"
+            axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=color)
+        axis.set_title(f"{title}\nmean {here['distance'].mean():.3f}", fontsize=9)
+        axis.set_xticks(range(len(conditions)), conditions, rotation=90, fontsize=8)
+        axis.set_yticks(range(len(conditions)), conditions, fontsize=8)
+        axis.tick_params(length=0)
+    for axis in axes.ravel()[len(titles) :]:
+        axis.remove()
+    bar = figure.colorbar(shown, ax=axes, fraction=0.05)
+    bar.set_label("Kendall distance between rankings", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    return [_save(figure, folder / f"{name}.{kind}") for kind in ("png", "pdf")]
+
+
+def _symmetric(pairs: pd.DataFrame, names: list[str]) -> Array:
+    """From columns a, b, distance to (names, names), zero on the diagonal."""
+    matrix = np.zeros((len(names), len(names)))
+    a, b = (pairs[key].map(names.index).to_numpy(dtype=int) for key in ("a", "b"))
+    matrix[a, b] = matrix[b, a] = pairs["distance"]
+    return matrix
 
 
 def _maps(images: Array, relevance: Array, titles: Sequence[str]) -> Figure:
@@ -128,7 +168,7 @@ def _legend(figure: Figure, methods: Sequence[str], orders: Sequence[str], colum
 
 
 def _color(method: str, methods: Sequence[str]) -> str:
-    return GREY if method == RANDOM else COLORS[methods.index(method) % len(COLORS)]
+    return GREY if is_random(method) else COLORS[methods.index(method) % len(COLORS)]
 
 
 def _picture(image: Array) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
@@ -11,24 +11,14 @@ from typing import NamedTuple
 import pandas as pd
 
 from lrp_bench.contracts import Measure
+from lrp_bench.report.cells import TIED, Cell, bracketed, decimals, number
 from lrp_bench.report.comparison import Comparison
+from lrp_bench.report.findings import findings
+from lrp_bench.report.gates import GATE, failed_gates, told
 
 ARROWS = {True: "↑", False: "↓", None: ""}
-GATE = "†"  # behind the name of a method that fails a sanity check
-LARGE = 1e5
-
-
-class Cell(NamedTuple):
-    """One number as text: mean and half-width, either may be empty; rank 1 is best, 0 none."""
-
-    mean: str
-    half: str = ""
-    rank: int = 0
-
-    @property
-    def text(self) -> str:
-        """The cell in plain characters."""
-        return f"{self.mean} ± {self.half}" if self.half else self.mean
+MEAN_RANK = "mean rank"
+NUMBERS = ("mean", "low", "high", "q1", "median", "q3", "rank", "tied")
 
 
 class Column(NamedTuple):
@@ -55,19 +45,24 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """What every medium writes: method names, columns, and the sentences above and below."""
+    """What every medium writes: the rows' names, columns, the sentences above and below, and what the numbers say.
+
+    stub: what the rows are.
+    """
 
     methods: tuple[str, ...]
     columns: tuple[Column, ...]
     several: bool
     caption: str
-    notes: tuple[str, ...]
-    failures: tuple[str, ...]
+    findings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+    stub: str = "method"
 
     def blocks(self, width: int) -> list[tuple[Column, ...]]:
         """The columns, cut into tables of at most `width` characters, where possible between families.
 
-        The settings of one measure stay together, even where they alone are wider.
+        The settings of one measure stay together, where they fit into one table.
         """
         room = width - max(map(len, ("", *self.methods))) - 2
         blocks: list[list[Column]] = []
@@ -83,25 +78,21 @@ class Layout:
 def lay_out(comparison: Comparison, *, every: bool = False) -> Layout:
     """The comparison's headline measures, or every measure, as text."""
     shown = {name: measure for name, measure in comparison.measures.items() if every or measure.headline}
-    titles = _titles(shown)
-    failed = {
-        (setting, each.method)
-        for each in comparison.failures
-        for setting in (each.dataset, f"{each.dataset}, {each.model}")
-    }
+    titles = unique_titles(shown)
     columns = [
         Column(name, setting, measure.family, titles[name], ARROWS[measure.higher_is_better], cells)
         for name, measure in shown.items()
-        for setting, cells in _columns(comparison, name, failed)
+        for setting, cells in (*_columns(comparison, name), *_mean_ranks(comparison, name))
     ]
-    gates = dict(_gates(comparison))
+    gates = failed_gates(comparison)
     failing = {method for methods in gates.values() for method in methods}
     return Layout(
         methods=tuple(f"{method} {GATE}" if method in failing else method for method in comparison.methods),
         columns=tuple(columns),
         several=len(comparison.settings) > 1,
-        caption=_caption(comparison),
-        notes=(*_on_gates(gates), *(f"{note}." for note in comparison.notes)),
+        caption=_caption(comparison, columns),
+        findings=findings(comparison),
+        notes=(*told(gates), *(f"{note}." for note in comparison.notes)),
         failures=tuple(
             f"{failure.method} on {failure.dataset} ({failure.model}) failed: {failure.reason.rstrip('. ')}."
             for failure in comparison.failures
@@ -109,81 +100,48 @@ def lay_out(comparison: Comparison, *, every: bool = False) -> Layout:
     )
 
 
-def decimals(means: Iterable[float]) -> int:
-    """Decimals for a column: up to three, so that its smallest mean from 0.01 on shows three significant digits.
-
-    A column that is smaller throughout gets up to five.
-
-    >>> decimals([0.853, 0.021]), decimals([12.3, 45.6]), decimals([1234.5]), decimals([0.00123])
-    (3, 1, 0, 5)
-    """
-    sizes = [abs(mean) for mean in means if math.isfinite(mean) and 0 < abs(mean) < LARGE]
-    large = [size for size in sizes if size >= 0.01]
-    if not sizes:
-        return 3
-    places = 2 - math.floor(math.log10(min(large) if large else max(sizes)))
-    return max(0, min(places, 3 if large else 5))
-
-
-def number(value: float, half: float, places: int) -> Cell:
-    """A mean and its half-width to `places` decimals; powers of ten for what these would show as zero or as endless."""
-    if math.isnan(value):
-        return Cell("n.a.")
-    size = max(abs(value), 0 if math.isnan(half) else half)
-    if size >= LARGE or 0 < size < 0.5 * 10**-places:
-        return Cell(_scientific(value, 1), "" if math.isnan(half) else _scientific(half, 0))
-    return Cell(_fixed(value, places), "" if math.isnan(half) else _fixed(half, places))
-
-
-def _fixed(value: float, places: int) -> str:
-    return f"{round(value, places) + 0.0:.{places}f}"  # + 0.0: no negative zero
-
-
-def _scientific(value: float, places: int) -> str:
-    if value == 0 or math.isinf(value):
-        return f"{value:g}"
-    digits, _, exponent = f"{value:.{places}e}".partition("e")
-    return f"{digits}e{int(exponent)}"
-
-
-def _gates(comparison: Comparison) -> Iterable[tuple[str, list[str]]]:
-    """Each sanity check that some method fails, in words, and who fails it on any setting."""
-    for name, measure in comparison.measures.items():
-        if measure.gate is None or measure.higher_is_better is None:
-            continue
-        cells = comparison.cells[comparison.cells["measure"] == name]
-        worse = cells["mean"] < measure.gate if measure.higher_is_better else cells["mean"] > measure.gate
-        failing = set(cells.loc[worse, "method"])
-        if failing:
-            words = f"{measure.title} {'below' if measure.higher_is_better else 'above'} {measure.gate:g}"
-            yield words, [method for method in comparison.methods if method in failing]
-
-
-def _on_gates(gates: Mapping[str, Sequence[str]]) -> Iterable[str]:
-    if gates:
-        told = "; ".join(f"{words} ({', '.join(methods)})" for words, methods in gates.items())
-        yield f"{GATE} fails a sanity check: {told}."
-
-
-def _columns(
-    comparison: Comparison, measure: str, failed: set[tuple[str, str]]
-) -> Iterable[tuple[str, tuple[Cell, ...]]]:
+def _columns(comparison: Comparison, measure: str) -> Iterator[tuple[str, tuple[Cell, ...]]]:
     cells = comparison.cells[comparison.cells["measure"] == measure]
-    places = decimals(cells["mean"])
-    for setting in comparison.settings:
+    places = decimals(cells["shown"])
+    by_median = comparison.measures[measure].summary == "median"
+    for setting in dict.fromkeys(cells["setting"]):
         here = cells[cells["setting"] == setting].set_index("method")
-        yield setting, tuple(_cell(here, method, places, (setting, method) in failed) for method in comparison.methods)
+        failed = _failed(comparison, setting)
+        yield (
+            setting,
+            tuple(
+                _cell(here, method, places, by_median=by_median, failed=method in failed)
+                for method in comparison.methods
+            ),
+        )
 
 
-def _cell(cells: pd.DataFrame, method: str, places: int, failed: bool) -> Cell:
+def _failed(comparison: Comparison, setting: str) -> set[str]:
+    """The methods that failed on a setting's data set and model."""
+    here = comparison.cells[comparison.cells["setting"] == setting][["dataset", "model"]].drop_duplicates()
+    where = set(here.itertuples(index=False, name=None))
+    return {each.method for each in comparison.failures if (each.dataset, each.model) in where}
+
+
+def _cell(cells: pd.DataFrame, method: str, places: int, *, by_median: bool, failed: bool) -> Cell:
     if method not in cells.index:
         return Cell("failed" if failed else "n.a.")
-    mean, half, rank = (float(cells[key].loc[method]) for key in ("mean", "half", "rank"))
-    return number(mean, half, places)._replace(rank=0 if math.isnan(rank) else int(rank))
+    mean, low, high, q1, middle, q3, rank, tied = (float(cells.loc[[method], key].iloc[0]) for key in NUMBERS)
+    cell = bracketed(middle, (q1, q3), places) if by_median else number(mean, (high - low) / 2, places)
+    return cell._replace(rank=0 if math.isnan(rank) else int(rank), tied=bool(tied))
 
 
-def _titles(measures: dict[str, Measure]) -> dict[str, str]:
-    """Headers; two measures of one title are told apart by name."""
+def _mean_ranks(comparison: Comparison, measure: str) -> Iterator[tuple[str, tuple[Cell, ...]]]:
+    """A column of ranks averaged over settings, where there are several."""
+    found = comparison.mean_ranks[comparison.mean_ranks["measure"] == measure].set_index("method")["mean_rank"]
+    if len(found):
+        ranks = found.rank(method="min")
+        cells = {str(name): Cell(f"{found[name]:.1f}", rank=int(ranks[name])) for name in found.index}
+        yield MEAN_RANK, tuple(cells.get(method, Cell("")) for method in comparison.methods)
+
+
+def unique_titles(measures: Mapping[str, Measure]) -> dict[str, str]:
+    """What measures are called in a table; two measures of one title are told apart by name."""
     titles = [measure.title for measure in measures.values()]
     return {
         name: measure.title if titles.count(measure.title) == 1 else f"{measure.title} ({name})"
@@ -191,15 +149,24 @@ def _titles(measures: dict[str, Measure]) -> dict[str, str]:
     }
 
 
-def _caption(comparison: Comparison) -> str:
+def _caption(comparison: Comparison, columns: Sequence[Column]) -> str:
     if not comparison.methods:
         return "No method was measured."
-    counts = set(comparison.samples.values())
-    if len(counts) == 1:
-        n = f"n = {counts.pop()} samples of {', '.join(comparison.settings)}"
-    else:
-        n = "n samples: " + ", ".join(f"{setting} {n}" for setting, n in comparison.samples.items())
-    return f"Mean ± half-width of the 95 % interval, {n}. Best in bold, second underlined."
+    cells = [cell for column in columns for cell in column.cells]
+    spread = ["mean ± half-width of the 95 % bootstrap interval"] * any(cell.half for cell in cells)
+    spread += ["median [quartiles]"] * any(cell.ends for cell in cells)
+    words = [*([" or ".join(spread)] if spread else []), _counts(comparison)]
+    caption = f"{', '.join(words)}. Best in bold, second underlined"
+    if any(cell.tied for cell in cells):
+        caption += f"; {TIED}: not significantly different from the best (Wilcoxon, Holm-corrected, 5 %)"
+    return f"{caption[0].upper()}{caption[1:]}."
+
+
+def _counts(comparison: Comparison) -> str:
+    if len(set(comparison.samples.values())) > 1:
+        return "n samples: " + ", ".join(f"{setting} {n}" for setting, n in comparison.samples.items())
+    datasets = comparison.cells["dataset"].drop_duplicates() if len(comparison.cells) else comparison.settings
+    return f"n = {next(iter(comparison.samples.values()))} samples of {', '.join(datasets)}"
 
 
 def _fits(columns: Sequence[Column], room: int) -> bool:
@@ -210,7 +177,8 @@ def _cut(columns: Sequence[Column], room: int) -> list[list[Column]]:
     blocks: list[list[Column]] = [[]]
     for _, measure in groupby(columns, key=lambda column: column.measure):
         together = list(measure)
-        if blocks[-1] and not _fits([*blocks[-1], *together], room):
-            blocks.append([])
-        blocks[-1] += together
+        for part in [together] if _fits(together, room) else [[column] for column in together]:
+            if blocks[-1] and not _fits([*blocks[-1], *part], room):
+                blocks.append([])
+            blocks[-1] += part
     return blocks

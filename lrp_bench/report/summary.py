@@ -30,24 +30,28 @@ class Summary:
 
 
 def summarize(uri: str, experiment: str, parent: str | None, folder: Path) -> Summary:
-    """Collect a sweep (None: the latest) and write table.md, table.csv and table.tex into a folder."""
+    """Collect a sweep (None: the latest) and write table.md, .csv, .tex and pairs.csv into a folder."""
     return write_tables(collect(uri, experiment, parent), folder)
 
 
 def write_tables(results: Results, folder: Path, *, every: bool = False) -> Summary:
-    """Compare what was collected and write the tables; every: all measures, not the headline ones alone."""
+    """Compare what was collected and write the tables; every: all measures, not the headline ones alone.
+
+    pairs.csv: every two methods, compared sample by sample, for all measures.
+    """
     comparison = compare(results)
     table = lay_out(comparison, every=every)
     texts = {
         "table.md": tables.markdown(table),
         "table.csv": tables.csv(comparison),
         "table.tex": tables.latex(table),
+        "pairs.csv": comparison.pairs.to_csv(index=False, lineterminator="\n"),
     }
-    files = tuple(_write(folder / name, text) for name, text in texts.items())
+    files = tuple(write(folder / name, text) for name, text in texts.items())
     return Summary(comparison, table, files, comparison.failures)
 
 
-def _write(path: Path, text: str) -> Path:
+def write(path: Path, text: str) -> Path:
     """Write whole or not at all."""
     draft = path.with_name(f".{path.name}")
     try:

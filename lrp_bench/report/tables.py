@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from lrp_bench.report.cells import Cell
 from lrp_bench.report.comparison import Comparison
-from lrp_bench.report.layout import Cell, Column, Layout
+from lrp_bench.report.layout import Column, Layout
 
 PAGE = 96
+NUMBERS = ["mean", "low", "high", "q1", "median", "q3", "n", "rank", "tied"]
 LATEX_SPECIAL = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -24,9 +26,10 @@ LATEX_SPECIAL = {
     ">": r"\textgreater{}",
     **{character: f"{{{character}}}" for character in "[]*"},  # these mean something behind a line's end
     "±": r"$\pm$",
+    "†": r"$^\dagger$",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
-    "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
 }
 LATIN_END = "\u0180"
 LATEX_STYLES = {1: "textbf:--rwrap;", 2: "underline:--rwrap;"}
@@ -43,14 +46,15 @@ def csv(comparison: Comparison) -> str:
         [(each.dataset, each.model, each.method, each.reason) for each in comparison.failures],
         columns=["dataset", "model", "method", "error"],
     )
-    columns = ["dataset", "model", "method", "measure", "title", "higher_is_better", "mean", "low", "high", "n", "rank"]
+    columns = ["dataset", "model", "setting", "method", "measure", "title", "higher_is_better", *NUMBERS]
     rows = pd.concat([cells[columns].astype(object), failures.astype(object)])
     return rows.reindex(columns=[*columns, "error"]).to_csv(index=False, lineterminator="\n")
 
 
 def markdown(layout: Layout) -> str:
-    """Tables in GitHub's Markdown, with the caption above and failures and notes below."""
-    parts = [_markdown_text(layout.caption)]
+    """Tables in GitHub's Markdown, what they say and the caption above, failures and notes below."""
+    parts = ["\n".join(f"- {_markdown_text(line)}" for line in layout.findings)] if layout.findings else []
+    parts.append(_markdown_text(layout.caption))
     parts += [_markdown_block(layout, block) for block in layout.blocks(PAGE)]
     parts += [_markdown_text(line) for line in (*layout.failures, *layout.notes)]
     return "\n\n".join(parts) + "\n"
@@ -112,8 +116,7 @@ def _latex_header(column: Column, block: Sequence[Column]) -> str:
 
 
 def _latex_cell(cell: Cell) -> str:
-    mean, half = (_latex_number(part) for part in cell[:2])
-    return f"{mean} $\\pm$ {half}" if half else mean
+    return cell.written(_latex_number, r" $\pm$ ", r"$^\dagger$")
 
 
 def _latex_number(text: str) -> str:
@@ -137,7 +140,8 @@ def _markdown_header(column: Column, several: bool) -> str:
 
 
 def _markdown_cell(cell: Cell) -> str:
-    return {1: f"**{cell.text}**", 2: f"<ins>{cell.text}</ins>"}.get(cell.rank, cell.text)
+    text = _markdown_text(cell.text)
+    return {1: f"**{text}**", 2: f"<ins>{text}</ins>"}.get(cell.rank, text)
 
 
 def _markdown_text(text: str) -> str:

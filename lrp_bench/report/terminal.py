@@ -7,23 +7,25 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lrp_bench.report.layout import Cell, Column, Layout
+from lrp_bench.report.cells import Cell
+from lrp_bench.report.layout import Column, Layout
 
 STYLES = {1: "bold green", 2: "underline"}
 
 
 def render(layout: Layout, width: int = 100) -> RenderableType:
-    """The layout as rich tables no wider than `width`, the caption above, failures and notes below."""
+    """The layout as rich tables no wider than `width`, the caption above, what they say, failures and notes below."""
     blocks = [_table(layout, block) for block in layout.blocks(width)]
     failures = [Text(line, style="red") for line in layout.failures]
     notes = [Text(line, style="yellow") for line in layout.notes]
     arrows = Text("↑ higher is better, ↓ lower is better.", style="dim")
-    return Group(Text(layout.caption, style="dim"), *blocks, arrows, *failures, *notes)
+    findings = [Text(line) for line in layout.findings]
+    return Group(Text(layout.caption, style="dim"), *blocks, arrows, *findings, *failures, *notes)
 
 
 def _table(layout: Layout, block: tuple[Column, ...]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), collapse_padding=True)
-    table.add_column("method", no_wrap=True)
+    table.add_column(layout.stub, no_wrap=True)
     for column in block:
         table.add_column(_header(column, layout.several), justify="right", vertical="bottom")
     for place, method in enumerate(layout.methods):

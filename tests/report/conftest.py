@@ -4,16 +4,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lrp_bench.contracts import Measure
 from lrp_bench.report import artifacts, statistics
+from lrp_bench.report.results import Failure, Results
 from lrp_bench.tracking.mlflow import MLflowRun, MLflowTracker
 
 MEASURES = {
     "agreement/saliency/spearman": Measure("Spearman with captum saliency", "agreement", True, -1.0, 1.0),
     "agreement/ig/spearman": Measure("Spearman with captum integrated gradients", "agreement", True, -1.0, 1.0),
-    "conservation/error": Measure("Conservation error", "conservation", False, lower=0.0),
+    "conservation/error": Measure("Conservation error", "conservation", False, lower=0.0, summary="median"),
     "flipping/aopc_morf_probability": Measure("AOPC MoRF (probability)", "flipping", True, -1.0, 1.0),
     "flipping/srg_probability": Measure("SRG (probability)", "flipping", True, -1.0, 1.0),
     "flipping/ties": Measure("Ties", "flipping", None, 0.0, 1.0, headline=False),
@@ -77,3 +79,46 @@ def explain(tracker: MLflowTracker, sweep: str, tmp_path: Path) -> Explain:
         return run
 
     return log
+
+
+SMALL = {
+    "agreement": Measure("Agreement", "agreement", True),
+    "error": Measure("Error", "conservation", False),
+    "ties": Measure("Ties", "flipping", None),
+}
+RUN_COLUMNS = ["name", "dataset", "model", "method", "seed", "settings", "samples"]
+
+
+@pytest.fixture(scope="session")
+def results() -> Callable[..., Results]:
+    """Makes Results without a tracker."""
+    return _made
+
+
+def _made(
+    runs: Mapping[str, tuple[dict[str, object], Mapping[str, list[float]]]],
+    measures: Mapping[str, Measure] = SMALL,
+    samples: Mapping[str, list[int]] | None = None,
+) -> Results:
+    """runs: id -> (what differs from digits, mlp, seed 0; measure -> values)."""
+    described, rows, points = {}, [], []
+    for run, (tags, values) in runs.items():
+        named = {"name": run, "dataset": "digits", "model": "mlp", "method": run, "seed": "0", "settings": {}, **tags}
+        count = max((len(each) for each in values.values()), default=0)
+        ids = (samples or {}).get(run, list(range(count)))
+        described[run] = {**named, "samples": frozenset(ids)}
+        for measure, each in values.items():
+            rows += [{"run": run, "measure": measure, "sample": s, "value": v} for s, v in zip(ids, each, strict=True)]
+            points += [
+                ("flipping/lerf_logit", run, s, f, v + f) for s, v in zip(ids, each, strict=True) for f in (0.0, 1.0)
+            ]
+    return Results(
+        sweep="id",
+        name="sweep",
+        runs=pd.DataFrame.from_dict(described, orient="index", columns=None if described else RUN_COLUMNS),
+        frame=pd.DataFrame(rows, columns=["run", "measure", "sample", "value"]),
+        curves=pd.DataFrame(points, columns=["curve", "run", "sample", "fraction", "value"]),
+        measures=measures,
+        failures=(Failure("digits", "mlp", "zbox", "no box"),),
+        notes=(),
+    )

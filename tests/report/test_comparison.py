@@ -1,53 +1,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from lrp_bench.contracts import Measure
 from lrp_bench.report.comparison import Comparison, compare
 from lrp_bench.report.curves import bands
-from lrp_bench.report.results import Failure, Results
+from lrp_bench.report.findings import findings
+from lrp_bench.report.results import Results
+from lrp_bench.report.statistics import interval
 
-MEASURES = {
-    "agreement": Measure("Agreement", "agreement", True),
-    "error": Measure("Error", "conservation", False),
-    "ties": Measure("Ties", "flipping", None),
-}
-RUN_COLUMNS = ["name", "dataset", "model", "method", "seed", "settings", "samples"]
 Runs = Mapping[str, tuple[dict[str, object], Mapping[str, list[float]]]]
-
-
-def results(
-    runs: Runs, measures: Mapping[str, Measure] = MEASURES, samples: Mapping[str, list[int]] | None = None
-) -> Results:
-    """runs: id -> (what differs from digits, mlp, seed 0; measure -> values)."""
-    described, rows, points = {}, [], []
-    for run, (tags, values) in runs.items():
-        named = {"name": run, "dataset": "digits", "model": "mlp", "method": run, "seed": "0", "settings": {}, **tags}
-        count = max((len(each) for each in values.values()), default=0)
-        ids = (samples or {}).get(run, list(range(count)))
-        described[run] = {**named, "samples": frozenset(ids)}
-        for measure, each in values.items():
-            rows += [{"run": run, "measure": measure, "sample": s, "value": v} for s, v in zip(ids, each, strict=True)]
-            points += [
-                ("flipping/lerf_logit", run, s, f, v + f) for s, v in zip(ids, each, strict=True) for f in (0.0, 1.0)
-            ]
-    return Results(
-        sweep="id",
-        name="sweep",
-        runs=pd.DataFrame.from_dict(described, orient="index", columns=None if described else RUN_COLUMNS),
-        frame=pd.DataFrame(rows, columns=["run", "measure", "sample", "value"]),
-        curves=pd.DataFrame(points, columns=["curve", "run", "sample", "fraction", "value"]),
-        measures=measures,
-        failures=(Failure("digits", "mlp", "zbox", "no box"),),
-        notes=(),
-    )
+Made = Callable[..., Results]
 
 
 def cell(comparison: Comparison, method: str, measure: str, setting: str = "digits") -> pd.Series:
@@ -55,7 +27,7 @@ def cell(comparison: Comparison, method: str, measure: str, setting: str = "digi
     return cells.loc[(setting, method, measure)]
 
 
-def test_means_ranks_and_order() -> None:
+def test_means_ranks_and_order(results: Made) -> None:
     found = compare(
         results(
             {
@@ -70,16 +42,24 @@ def test_means_ranks_and_order() -> None:
     assert cell(found, "epsilon", "error")[["mean", "n", "rank"]].tolist() == [2.0, 2, 2.0]
     assert cell(found, "gamma", "error")["rank"] == 1.0
     assert [cell(found, method, "agreement")["rank"] for method in ("epsilon", "gamma")] == [1.0, 1.0]
-    assert all(math.isnan(cell(found, "random", measure)["rank"]) for measure in MEASURES)
+    assert all(math.isnan(cell(found, "random", measure)["rank"]) for measure in found.measures)
     assert all(math.isnan(cell(found, method, "ties")["rank"]) for method in found.methods)
-    np.testing.assert_allclose(cell(found, "epsilon", "error")["half"], 12.7062047, rtol=1e-6)
+    assert cell(found, "epsilon", "error")[["low", "high"]].tolist() == [1.0, 3.0]
     assert found.samples == {"digits": 2}
     assert found.notes == ()
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.floats(-10, 10) | st.just(math.nan), min_size=2, max_size=6), st.booleans())
-def test_the_best_is_the_extreme_mean(means: list[float], higher: bool) -> None:
+def test_a_measure_may_be_shown_and_ranked_by_its_median(results: Made) -> None:
+    explodes = {"error": replace(Measure("Error", "conservation", False), summary="median")}
+    runs: Runs = {"a": ({}, {"error": [1.0, 2.0, 900.0]}), "b": ({}, {"error": [3.0, 4.0, 5.0]})}
+    found = compare(results(runs, explodes))
+    assert cell(found, "a", "error")[["q1", "median", "q3", "shown", "rank"]].tolist() == [1.5, 2.0, 451.0, 2.0, 1.0]
+    assert found.pairs["difference"].tolist() == [-2.0]
+
+
+@settings(max_examples=25, deadline=None)
+@given(means=st.lists(st.floats(-10, 10) | st.just(math.nan), min_size=2, max_size=6), higher=st.booleans())
+def test_the_best_is_the_extreme_mean(results: Made, means: list[float], higher: bool) -> None:
     runs: Runs = {f"m{i}": ({}, {"x": [mean, mean]}) for i, mean in enumerate(means)}
     cells = compare(results(runs, {"x": Measure("X", "f", higher)})).cells
     defined = [mean for mean in means if not math.isnan(mean)]
@@ -87,19 +67,19 @@ def test_the_best_is_the_extreme_mean(means: list[float], higher: bool) -> None:
     assert best == ({max(defined) if higher else min(defined)} if len(defined) > 1 else set())
 
 
-def test_seeds_are_averaged_sample_by_sample() -> None:
+def test_seeds_are_averaged_sample_by_sample(results: Made) -> None:
     runs: Runs = {
-        "a": ({"method": "epsilon", "seed": "0"}, {"error": [1.0, 2.0, math.nan]}),
-        "b": ({"method": "epsilon", "seed": "1"}, {"error": [3.0, 2.0, math.nan]}),
+        "a": ({"method": "epsilon", "seed": "0"}, {"error": [1.0, 2.0, math.nan, 1.0]}),
+        "b": ({"method": "epsilon", "seed": "1"}, {"error": [3.0, 2.0, math.nan, math.nan]}),
     }
     found = compare(results(runs))
     assert found.methods == ("epsilon",)
-    assert cell(found, "epsilon", "error")[["mean", "half", "n"]].tolist() == [2.0, 0.0, 2]
+    assert cell(found, "epsilon", "error")[["mean", "low", "high", "n"]].tolist() == [2.0, *(1.0, 3.0), 2]
     assert found.notes[0] == "averaged, sample by sample, over the seeds 0, 1"
-    assert found.notes[1] == "Error is undefined for some samples, defined for: epsilon 2 of 3"
+    assert found.notes[1] == "Error is undefined for some samples, defined for: epsilon 2 of 4"
 
 
-def test_runs_that_cannot_be_averaged_stay_apart() -> None:
+def test_runs_that_cannot_be_averaged_stay_apart(results: Made) -> None:
     runs: Runs = {
         "a": ({"method": "epsilon", "settings": {"rule.epsilon": "1", "seed": "0"}}, {"error": [1.0, 1.0]}),
         "b": ({"method": "epsilon", "settings": {"rule.epsilon": "2", "seed": "0"}}, {"error": [5.0, 5.0]}),
@@ -111,21 +91,29 @@ def test_runs_that_cannot_be_averaged_stay_apart() -> None:
     assert cell(found, "epsilon (epsilon=1)", "error")["mean"] == 1.0
 
 
-def test_different_samples_are_never_averaged_and_always_told() -> None:
-    runs: Runs = {
-        "a": ({"method": "epsilon", "seed": "0", "settings": {"seed": "0"}}, {"error": [1.0, 2.0]}),
-        "b": ({"method": "epsilon", "seed": "1", "settings": {"seed": "1"}}, {"error": [3.0, 4.0, 5.0]}),
-    }
-    found = compare(results(runs))
-    assert found.methods == ("epsilon (seed=0)", "epsilon (seed=1)")
-    assert "different samples (epsilon (seed=0) 2, epsilon (seed=1) 3)" in found.notes[0]
+def test_different_samples_are_never_averaged_and_always_told(results: Made) -> None:
     shifted = compare(
         results({"a": ({}, {"error": [1.0, 2.0]}), "b": ({}, {"error": [1.0, 2.0]})}, samples={"b": [5, 6]})
     )
-    assert "different samples" in shifted.notes[0]
+    assert "different samples (a 2, b 2)" in shifted.notes[0]
+    assert shifted.pairs["n"].tolist() == [0]
+    assert shifted.pairs["p_holm"].isna().all()
 
 
-def test_models_and_data_sets_are_columns() -> None:
+def test_seeds_that_explained_different_samples_are_columns(results: Made) -> None:
+    runs: Runs = {
+        "a": ({"method": "epsilon", "seed": "0"}, {"error": [1.0, 2.0]}),
+        "b": ({"method": "epsilon", "seed": "1"}, {"error": [3.0, 4.0, 5.0]}),
+        "c": ({"method": "random", "seed": "0"}, {"error": [3.0, 4.0]}),
+        "d": ({"method": "random", "seed": "1"}, {"error": [3.0, 4.0, 5.0]}),
+    }
+    found = compare(results(runs))
+    assert (found.methods, found.settings) == (("epsilon", "random"), ("digits, seed=0", "digits, seed=1"))
+    assert cell(found, "epsilon", "error", "digits, seed=1")["mean"] == 4.0
+    assert found.notes[0].startswith("the seeds explained different samples")
+
+
+def test_models_and_data_sets_are_columns(results: Made) -> None:
     runs: Runs = {
         "a": ({"method": "epsilon"}, {"error": [1.0]}),
         "b": ({"method": "epsilon", "dataset": "mnist", "model": "lenet"}, {"error": [2.0]}),
@@ -136,27 +124,151 @@ def test_models_and_data_sets_are_columns() -> None:
     assert math.isnan(cell(alone, "epsilon", "error")["rank"])
 
 
-def test_a_sweep_in_which_everything_failed_has_only_failures() -> None:
+IMPUTERS = {
+    "constant": {"imputer._target_": "x.Constant", "imputer.value": "0", "names.imputer": "constant"},
+    "blur": {"imputer._target_": "x.Blur", "imputer.sigma": "3", "names.imputer": "blur"},
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ([*IMPUTERS.values()], ("digits, constant", "digits, blur")),
+        (
+            [{**each, "metric.flipping.imputer._target_": each["imputer._target_"]} for each in IMPUTERS.values()],
+            ("digits, constant", "digits, blur"),
+        ),
+        ([{"metric.flipping.imputer._target_": f"x.{name}"} for name in "AB"], ("digits, A", "digits, B")),
+        ([{"metric.flipping.steps": steps} for steps in "89"], ("digits, steps=8", "digits, steps=9")),
+        (
+            [{"target": "label", "metric.a.seed": "1"}, {"target": "predicted"}],
+            ("digits, target=label", "digits, target=predicted"),
+        ),
+        ([{"metric.flipping.unit": word * 50} for word in "ab"], ("digits, condition 1", "digits, condition 2")),
+    ],
+)
+def test_conditions_are_columns_and_methods_rows(
+    results: Made, settings: list[dict[str, str]], expected: tuple[str, ...]
+) -> None:
+    runs: Runs = {
+        f"{method}{place}": ({"method": method, "settings": each}, {"error": [float(place), 3.0]})
+        for place, each in enumerate(settings)
+        for method in ("epsilon", "gamma", "random")
+    }
+    found = compare(results(runs))
+    assert (found.methods, found.settings) == (("epsilon", "gamma", "random"), expected)
+    assert len(found.notes) == 2 * ("condition" in expected[0])
+    assert found.mean_ranks.to_numpy().tolist() == [["error", "epsilon", 1.5, 2], ["error", "gamma", 1.5, 2]]
+
+
+def test_a_setting_that_differs_with_the_data_set_alone_is_no_condition(results: Made) -> None:
+    runs: Runs = {
+        name: ({"method": "epsilon", "dataset": name, "settings": {"imputer.mean": name}}, {"error": [1.0, 2.0]})
+        for name in ("digits", "mnist")
+    }
+    assert compare(results(runs)).settings == ("digits", "mnist")
+
+
+def test_the_order_of_runs_changes_no_number(results: Made) -> None:
+    rng = np.random.default_rng(0)
+    runs = {name: ({}, {"error": rng.normal(size=9).tolist()}) for name in ("a", "b", "c", "random")}
+    one, other = (compare(results(dict(items))) for items in (list(runs.items()), list(runs.items())[::-1]))
+    keys = ["setting", "method", "measure"]
+    pd.testing.assert_frame_equal(one.cells.set_index(keys).sort_index(), other.cells.set_index(keys).sort_index())
+    for frame in (one.pairs, other.pairs):
+        frame["pair"] = [frozenset(each) for each in zip(frame["a"], frame["b"], strict=True)]
+    ours, theirs = (frame.set_index("pair")["p_holm"].to_dict() for frame in (one.pairs, other.pairs))
+    assert ours == pytest.approx(theirs)
+
+
+def test_a_sweep_in_which_everything_failed_has_only_failures(results: Made) -> None:
     found = compare(results({}))
-    assert (found.methods, found.settings, found.cells.empty) == ((), (), True)
+    assert (found.methods, found.settings, found.cells.empty, found.pairs.empty) == ((), (), True, True)
     assert found.failures[0].reason == "no box"
 
 
-def test_curves_have_bands_over_samples() -> None:
-    found = bands(results({"a": ({}, {"error": [1.0, 3.0]})}))
+def test_curves_have_bands_over_samples(results: Made) -> None:
+    values = [1.0, 3.0, 4.0, 8.0]
+    found = bands(results({"a": ({}, {"error": values})}))
     assert found[["setting", "score", "method", "order"]].drop_duplicates().to_numpy().tolist() == [
         ["digits", "logit", "a", "lerf"]
     ]
     assert found["fraction"].tolist() == [0.0, 1.0]
-    assert found["mean"].tolist() == [2.0, 3.0]
-    np.testing.assert_allclose(found["high"] - found["mean"], 12.7062047, rtol=1e-6)
+    assert found["mean"].tolist() == [4.0, 5.0]
+    expected = interval(values)
+    np.testing.assert_allclose(found["low"], [expected.low, expected.low + 1])
+    np.testing.assert_allclose(found["high"], [expected.high, expected.high + 1])
     assert bands(results({})).empty
 
 
+def test_curves_of_several_seeds_are_one(results: Made) -> None:
+    runs: Runs = {str(seed): ({"method": "a", "seed": str(seed)}, {"error": [seed, 2.0]}) for seed in (0, 4)}
+    assert bands(results(runs))["mean"].tolist() == [2.0, 3.0]
+
+
 @pytest.mark.parametrize(("curve", "kept"), [("flipping/random", True), ("insertion", False), ("morf_log_odds", True)])
-def test_only_curves_with_an_order_are_flip_curves(curve: str, kept: bool) -> None:
+def test_only_curves_with_an_order_are_flip_curves(results: Made, curve: str, kept: bool) -> None:
     one = results({"a": ({}, {"error": [1.0, 3.0]})})
     one.curves["curve"] = curve
     found = bands(one)
     assert len(found) == 2 * kept
     assert curve != "morf_log_odds" or set(found["score"]) == {"log_odds"}
+
+
+def test_what_does_not_depend_on_a_condition_is_shown_once(results: Made) -> None:
+    runs: Runs = {
+        f"{method}{imputer}": (
+            {"method": method, "settings": {"names.imputer": imputer}},
+            {"error": [1.0, worse], "agreement": [float(place), worse]},
+        )
+        for place, imputer in enumerate(("constant", "blur"))
+        for method, worse in (("epsilon", 2.0), ("gamma", 3.0))
+    }
+    found = compare(results(runs))
+    by_measure = found.cells.groupby("measure", sort=False)["setting"].agg(lambda each: list(dict.fromkeys(each)))
+    assert by_measure.to_dict() == {"error": ["digits"], "agreement": ["digits, constant", "digits, blur"]}
+    assert set(found.mean_ranks["measure"]) == {"agreement"}
+    assert set(found.samples) == {"digits", "digits, constant", "digits, blur"}
+
+
+def test_every_pair_is_tested_and_what_is_close_to_the_best_is_marked(results: Made) -> None:
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=30)
+    runs: Runs = {
+        "best": ({}, {"error": base.tolist()}),
+        "close": ({}, {"error": (base + rng.normal(0.001, 0.1, 30)).tolist()}),
+        "far": ({}, {"error": (base + 1 + rng.normal(0, 0.1, 30)).tolist()}),
+        "random": ({}, {"error": base.tolist()}),
+    }
+    found = compare(results(runs))
+    assert found.pairs[["a", "b"]].to_numpy().tolist() == [["best", "close"], ["best", "far"], ["close", "far"]]
+    assert found.pairs["n"].tolist() == [30, 30, 30]
+    p = [
+        stats.wilcoxon(*(runs[name][1]["error"] for name in pair)).pvalue for pair in found.pairs[["a", "b"]].to_numpy()
+    ]
+    np.testing.assert_allclose(found.pairs["p"], p)
+    np.testing.assert_allclose(found.pairs["p_holm"], [p[0], min(3 * p[1], 1), max(3 * p[1], 2 * p[2])])
+    assert found.cells["tied"].tolist() == [False, found.pairs["p_holm"][0] >= 0.05, False, False]
+    (sentence,) = findings(found)
+    assert sentence.startswith("Error: ")
+    assert "leads with" in sentence
+
+
+def test_findings_over_settings_count_the_sure_ones(results: Made) -> None:
+    runs: Runs = {
+        f"{method}{steps}": (
+            {"method": method, "settings": {"metric.flipping.steps": steps}},
+            {"error": [value + 0.001 * i * (steps == "8") for i in range(20)]},
+        )
+        for steps in ("8", "9")
+        for method, value in (("epsilon", 0.0), ("gamma", 0.5 if steps == "8" else 0.0))
+    }
+    assert findings(compare(results(runs))) == (
+        "Error, 2 settings: epsilon is first in 2, significantly in 1; mean rank epsilon 1.2, gamma 1.8.",
+    )
+
+
+def test_two_that_share_the_lead_are_both_named(results: Made) -> None:
+    runs: Runs = {name: ({}, {"error": [1.0, 2.0]}) for name in ("a", "b")}
+    assert findings(compare(results(runs))) == ("Error: a, b share the lead with 1.5.",)
+    assert findings(compare(results({"a": runs["a"]}))) == ()

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -15,19 +14,20 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from lrp_bench.contracts import Measure
-from lrp_bench.report import tables
+from lrp_bench.report import ranking, tables
+from lrp_bench.report.cells import Cell, bracketed, number
 from lrp_bench.report.comparison import Comparison
-from lrp_bench.report.layout import Cell, Layout, lay_out, number
+from lrp_bench.report.layout import Layout, lay_out
 from lrp_bench.report.results import Failure
 from lrp_bench.report.terminal import render
 
 MEASURES = {
-    "error": Measure("Conservation error", "conservation", False),
+    "error": Measure("Conservation error", "conservation", False, summary="median"),
     "srg": Measure("SRG (probability)", "flipping", True),
     "ties": Measure("Ties", "flipping", None, headline=False),
     "agreement/ig": Measure("Spearman with captum integrated gradients", "agreement", True),
 }
-COLUMNS = ["setting", "dataset", "model", "method", "measure", "mean", "half", "rank"]
+COLUMNS = ["setting", "dataset", "model", "method", "measure", "mean", "rank"]
 
 
 def comparison(
@@ -36,14 +36,21 @@ def comparison(
     failures: tuple[Failure, ...] = (),
     notes: tuple[str, ...] = (),
 ) -> Comparison:
-    """Every mean is a tenth of the method's place, so that ranks are plain."""
+    """Every mean is a tenth of the method's place, so that ranks are plain; the second is tied with the best."""
     rows = [
-        (name, name, "mlp", method, measure, 0.1 * place, 0.01, math.nan if method == "random" else place)
+        (name, name, "mlp", method, measure, 0.1 * place, math.nan if method == "random" else place)
         for name, measure, (place, method) in product(sets, MEASURES, enumerate(methods, 1))
     ]
     cells = pd.DataFrame(rows, columns=COLUMNS)
-    cells = cells.assign(low=cells["mean"] - cells["half"], high=cells["mean"] + cells["half"], n=50, samples=50)
-    return Comparison("sweep", cells, MEASURES, methods, sets, dict.fromkeys(sets, 50), failures, notes)
+    mean = cells["mean"]
+    cells = cells.assign(low=mean - 0.01, high=mean + 0.01, q1=mean - 0.05, median=mean, q3=mean + 0.1, shown=mean)
+    cells = cells.assign(n=50, samples=50, tied=cells["rank"] == 2)
+    pairs = pd.DataFrame(
+        [(name, measure, *methods[:2], 50, -0.1, 0.1, 0.25) for name, measure in product(sets, MEASURES)],
+        columns=ranking.PAIRS,
+    )
+    ranks = ranking.mean_ranks(cells, MEASURES)
+    return Comparison("sweep", cells, pairs, ranks, MEASURES, methods, sets, dict.fromkeys(sets, 50), failures, notes)
 
 
 def shown(layout: Layout, width: int = 100) -> str:
@@ -70,29 +77,57 @@ def test_numbers_read_well(mean: float, half: float, places: int, text: str) -> 
     assert number(mean, half, places).text == text
 
 
+@pytest.mark.parametrize(
+    ("value", "ends", "text"),
+    [
+        (0.2, (0.15, 1.0), "0.20 [0.15, 1.00]"),
+        (2.0, (0.5, 3e7), "2.0e0 [5.0e-1, 3.0e7]"),
+        (math.nan, (math.nan, math.nan), "n.a."),
+        (0.25, (math.nan, math.nan), "0.25"),
+        (0.5, (0.25, math.inf), "5.0e-1 [2.5e-1, inf]"),
+    ],
+)
+def test_numbers_between_two_others_read_well(value: float, ends: tuple[float, float], text: str) -> None:
+    assert bracketed(value, ends, 2).text == text
+
+
 def test_the_markdown_table_is_as_expected() -> None:
     failed = Failure("digits", "mlp", "zbox", "Expected a box, got <none>.")
     layout = lay_out(comparison(failures=(failed,), notes=("mind the gap",)))
     assert tables.markdown(layout) == (
-        "Mean ± half-width of the 95 % interval, n = 50 samples of digits. Best in bold, second underlined.\n\n"
+        "- Conservation error: epsilon leads with 0.1 (median), 0.1 ahead of epsilon_plus, not a significant "
+        "difference (p = 0.25).\n"
+        "- SRG (probability): epsilon leads with 0.1, 0.1 ahead of epsilon_plus, not a significant difference "
+        "(p = 0.25).\n\n"
+        "Mean ± half-width of the 95 % bootstrap interval or median \\[quartiles\\], n = 50 samples of digits. Best in "
+        "bold, second underlined; †: not significantly different from the best (Wilcoxon, Holm-corrected, 5 %).\n\n"
         "|  | Conservation error ↓ | SRG (probability) ↑ | Spearman with captum integrated gradients ↑ |\n"
         "| :-- | --: | --: | --: |\n"
-        "| epsilon | **0.100 ± 0.010** | **0.100 ± 0.010** | **0.100 ± 0.010** |\n"
-        "| epsilon_plus | <ins>0.200 ± 0.010</ins> | <ins>0.200 ± 0.010</ins> | <ins>0.200 ± 0.010</ins> |\n"
-        "| random | 0.300 ± 0.010 | 0.300 ± 0.010 | 0.300 ± 0.010 |\n\n"
+        "| epsilon | **0.100 \\[0.050, 0.200\\]** | **0.100 ± 0.010** | **0.100 ± 0.010** |\n"
+        "| epsilon_plus | <ins>0.200 \\[0.150, 0.300\\]†</ins> | <ins>0.200 ± 0.010†</ins> "
+        "| <ins>0.200 ± 0.010†</ins> |\n"
+        "| random | 0.300 \\[0.250, 0.400\\] | 0.300 ± 0.010 | 0.300 ± 0.010 |\n\n"
         "zbox on digits (mlp) failed: Expected a box, got &lt;none&gt;.\n\nmind the gap.\n"
     )
+
+
+def test_several_settings_have_a_mean_rank() -> None:
+    layout = lay_out(comparison(sets=("digits", "mnist")))
+    srg = [column for column in layout.columns if column.measure == "srg"]
+    assert [column.setting for column in srg] == ["digits", "mnist", "mean rank"]
+    assert [(cell.text, cell.rank) for cell in srg[2].cells] == [("2.0", 2), ("1.0", 1), ("", 0)]
+    assert layout.caption.endswith("n = 50 samples of digits, mnist. " + layout.caption.rpartition("mnist. ")[2])
 
 
 def test_the_csv_is_plain_numbers_and_says_what_failed() -> None:
     made = comparison(sets=("digits", "mnist"), failures=(Failure("digits", "mlp", "zbox", 'no "box", sorry'),))
     found = pd.read_csv(io.StringIO(tables.csv(made)))
     numbers = found[found["error"].isna()]
-    keys = ["dataset", "model", "method", "measure", "mean", "low", "high", "n"]
+    keys = ["dataset", "model", "setting", "method", "measure", "mean", "low", "high", "q1", "median", "q3", "n"]
     pd.testing.assert_frame_equal(numbers[keys], made.cells[keys], check_dtype=False)
     assert set(numbers["measure"]) == set(MEASURES)
     assert found["error"].dropna().tolist() == ['no "box", sorry']
-    assert tables.csv(comparison(methods=(), sets=())).startswith("dataset,model,method,measure,title")
+    assert tables.csv(comparison(methods=(), sets=())).startswith("dataset,model,setting,method,measure,title")
 
 
 def rows(tex: str) -> Iterator[list[str]]:
@@ -105,19 +140,19 @@ def test_the_latex_table_has_the_shape_it_needs() -> None:
     tex = tables.latex(lay_out(comparison()))
     assert [row[0] for row in rows(tex)] == ["", "epsilon", r"epsilon\_plus", "random"]
     assert {len(row) for row in rows(tex)} == {4}
-    assert [row[1] for row in rows(tex)][1:] == [
-        r"\textbf{0.100 $\pm$ 0.010}",
-        r"\underline{0.200 $\pm$ 0.010}",
-        r"0.300 $\pm$ 0.010",
+    assert [row[1:3] for row in rows(tex)][1:] == [
+        [r"\textbf{0.100 [0.050, 0.200]}", r"\textbf{0.100 $\pm$ 0.010}"],
+        [r"\underline{0.200 [0.150, 0.300]$^\dagger$}", r"\underline{0.200 $\pm$ 0.010$^\dagger$}"],
+        ["0.300 [0.250, 0.400]", r"0.300 $\pm$ 0.010"],
     ]
     for part in (r"\toprule", r"\midrule", r"\bottomrule", r"\caption{Mean $\pm$", r"\label{tab:", r"\end{table}"):
         assert tex.count(part) == 1
     assert r"error $\downarrow$" in tex
     several = tables.latex(lay_out(comparison(sets=("digits", "mnist"))))
-    assert r"\multicolumn{2}{c}{SRG (probability) $\uparrow$}" in several
+    assert r"\multicolumn{3}{c}{SRG (probability) $\uparrow$}" in several
     assert several.count(r"\begin{table}") == several.count(r"\end{table}") > 1
     for table in several.split(r"\end{table}")[:-1]:
-        assert {len(row) for row in rows(table) if "multicolumn" not in row[1]} == {table.count("& digits") * 2 + 1}
+        assert {len(row) for row in rows(table) if "multicolumn" not in row[1]} == {table.count("& digits") * 3 + 1}
 
 
 @settings(max_examples=150, deadline=None)
@@ -126,7 +161,7 @@ def test_no_text_breaks_latex_or_markdown(text: str) -> None:
     tex = tables._latex_text(text)
     assert all(ord(character) < 0x180 and character.isprintable() for character in tex)
     bare = re.sub(r"\\(textbackslash|textasciitilde|textasciicircum|textless|textgreater)\{\}|\\[&%$#_{}]", "", tex)
-    assert not set(re.sub(r"\{[\[\]*]\}|\$\\(pm|uparrow|downarrow)\$", "", bare)) & set("&%$#_{}[]*\\~^<>")
+    assert not set(re.sub(r"\{[\[\]*]\}|\$\^?\\(pm|uparrow|downarrow|d?dagger)\$", "", bare)) & set("&%$#_{}[]*\\~^<>")
     marked = re.sub(r"\\[\\`*|\[\]~_]|&(amp|lt|gt);|(?<=\w)_(?=\w)", "", tables._markdown_text(text))
     assert not set(marked) & set("\\`*|[]~<>&\n")
 
@@ -158,7 +193,8 @@ def test_the_terminal_table_stays_in_its_width() -> None:
     layout = lay_out(comparison(methods=methods, sets=("digits", "fashion_mnist")))
     text = shown(layout)
     assert max(map(len, text.splitlines())) <= 100
-    assert text.count("±") - 1 == 3 * 2 * 3  # 1 in the caption; 3 methods x 2 data sets x 3 headline measures
+    assert text.count("±") - 1 == 3 * 2 * 2  # 1 in the caption; 3 methods x 2 data sets x 2 measures shown by the mean
+    assert text.count(" [0.") == 3 * 2
     for column, width in product(layout.columns, (60, 100)):
         assert sum(column in block for block in layout.blocks(width)) == 1
 
@@ -168,6 +204,14 @@ def test_small_tables_are_two_blocks() -> None:
     assert [[column.measure for column in block] for block in layout.blocks(60)] == [["error", "srg"], ["agreement/ig"]]
     assert [len(block) for block in layout.blocks(100)] == [3]
     assert len(lay_out(comparison(), every=True).columns) == 4
+
+
+def test_a_measure_with_many_settings_is_cut() -> None:
+    layout = lay_out(comparison(sets=tuple(f"data_set_number_{place}" for place in range(8))))
+    blocks = layout.blocks(100)
+    assert [column for block in blocks for column in block] == list(layout.columns)
+    assert all(sum(column.width + 2 for column in block) < 100 for block in blocks)
+    assert "…" not in shown(layout)
 
 
 def test_best_is_bold_and_names_are_not_markup() -> None:
@@ -183,10 +227,10 @@ def test_best_is_bold_and_names_are_not_markup() -> None:
 def test_cells_say_failed_or_not_applicable() -> None:
     made = comparison(sets=("digits", "mnist"), failures=(Failure("mnist", "mlp", "epsilon", "x"),))
     keep = (made.cells["setting"] == "digits") | (made.cells["method"] == "random")
-    cells = made.cells[keep].assign(mean=made.cells["mean"].where(made.cells["measure"] != "srg", np.nan))
-    layout = lay_out(Comparison("s", cells, MEASURES, made.methods, made.settings, made.samples, made.failures, ()))
+    cells = made.cells[keep].assign(mean=made.cells["mean"].where(made.cells["measure"] != "srg"), tied=False)
+    layout = lay_out(replace(made, cells=cells))
     found = {(column.measure, column.setting): column.cells for column in layout.columns}
-    assert [cell.text for cell in found["error", "mnist"]] == ["failed", "n.a.", "0.300 ± 0.010"]
+    assert [cell.text for cell in found["agreement/ig", "mnist"]] == ["failed", "n.a.", "0.300 ± 0.010"]
     assert set(found["srg", "digits"]) <= {Cell("n.a.", rank=rank) for rank in range(4)}
 
 
@@ -201,11 +245,11 @@ def test_who_fails_a_sanity_check_is_marked_and_told() -> None:
     made = comparison()  # means of 0.1, 0.2 and 0.3
     gated = {**MEASURES, "error": replace(MEASURES["error"], gate=0.15), "srg": replace(MEASURES["srg"], gate=0.15)}
     layout = lay_out(replace(made, measures=gated, notes=("seen",)))
-    assert layout.methods == ("epsilon †", "epsilon_plus †", "random †")
-    told = "† fails a sanity check: Conservation error above 0.15 (epsilon_plus, random); SRG (probability) below 0.15"
+    assert layout.methods == ("epsilon ‡", "epsilon_plus ‡", "random ‡")
+    told = "‡ fails a sanity check: Conservation error above 0.15 (epsilon_plus, random); SRG (probability) below 0.15"
     assert layout.notes == (f"{told} (epsilon).", "seen.")
     for text in (tables.markdown(layout), shown(layout)):
-        assert "epsilon_plus †" in text
-    assert r"epsilon\_plus $\dagger$" in tables.latex(layout)
+        assert "epsilon_plus ‡" in text
+    assert r"epsilon\_plus $\ddagger$" in tables.latex(layout)
     loose = {**MEASURES, "error": replace(MEASURES["error"], gate=0.5)}
     assert lay_out(replace(made, measures=loose)).methods == made.methods

@@ -1,0 +1,104 @@
+"""What is a row of a table, and what is a column: the methods, and the conditions they were measured under."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import pandas as pd
+
+RANDOM = "random"
+LONGEST = 40  # characters of what tells two rows or two columns apart
+CONDITIONS = ("samples", "target", "background", "trainer", "baselines", "metric", "imputer")  # groups of the config
+
+
+def is_random(label: str) -> bool:
+    """Whether a row is the sanity row, which is compared with nothing."""
+    return label == RANDOM or label.startswith(f"{RANDOM} (")
+
+
+def labelled(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of Results with three more columns.
+
+    factors: what a run was measured under, where the sweep holds several (dict): dataset, model, the imputer and
+    whatever else differs in the config beside the method; setting: the same in words, a column of the tables; label:
+    the method, a row. Seeds are no factor where they explained the same samples: these are averaged.
+    """
+    names = ["dataset"] + ["model"] * (len(set(runs["model"])) > 1)
+    factors = [named | told for named, told in zip(runs[names].to_dict("records"), _told(runs), strict=True)]
+    runs = runs.assign(factors=pd.Series(factors, index=runs.index, dtype=object))
+    runs["setting"] = _settings(runs)
+    labels = [_labels(group) for _, group in runs.groupby(["setting", "method"], sort=False)]
+    return runs.assign(label=pd.concat(labels) if labels else runs["method"])
+
+
+def on_conditions(runs: pd.DataFrame) -> Iterator[str]:
+    """What the short names of conditions stand for. runs: labelled."""
+    for setting, group in runs.groupby("setting", sort=False):
+        words = _words(group["factors"].iloc[0])
+        if len(words) > LONGEST:
+            yield f"{setting} is {words}"
+
+
+def _told(runs: pd.DataFrame) -> list[dict[str, str]]:
+    """For each run, what differs between runs of one data set and model beside the method, in words."""
+    groups = [list(group["settings"]) for _, group in runs.groupby(["dataset", "model"], sort=False)]
+    keys = dict.fromkeys(key for group in groups for key in differing(group) if _is_condition(key))
+    named = {key.removeprefix("names.") for key in keys if key.startswith("names.")}
+    keys = dict.fromkeys(key for key in keys if not named & set(key.split(".")[:-1]))  # said by its name
+    told = [shortened(settings, keys) for settings in runs["settings"]]
+    apart = _seeds_explained_other_samples(runs, told)
+    return [{**each, "seed": seed} if apart else each for each, seed in zip(told, runs["seed"], strict=True)]
+
+
+def _is_condition(key: str) -> bool:
+    if key.startswith("names."):
+        return key.removeprefix("names.") in CONDITIONS
+    return key.split(".")[0] in CONDITIONS and not key.endswith(".seed")
+
+
+def _seeds_explained_other_samples(runs: pd.DataFrame, told: Sequence[Mapping[str, str]]) -> bool:
+    keys = [runs["dataset"], runs["model"], runs["method"], pd.Series([str(each) for each in told], index=runs.index)]
+    groups = [group for _, group in runs.groupby(keys, sort=False)]
+    return any(group["seed"].nunique() > 1 < group["samples"].nunique() for group in groups)
+
+
+def _settings(runs: pd.DataFrame) -> list[str]:
+    """The factors in words; where these are too long, a number, which a note explains."""
+    words = [_words(factors) for factors in runs["factors"]]
+    places = {each: place for place, each in enumerate(dict.fromkeys(words), 1)}
+    return [
+        each if len(each) <= LONGEST else f"{factors['dataset']}, condition {places[each]}"
+        for each, factors in zip(words, runs["factors"], strict=True)
+    ]
+
+
+def _words(factors: Mapping[str, str]) -> str:
+    """`mnist, blur, steps=16`: names speak for themselves, other values need their key."""
+    plain = ("dataset", "model", *CONDITIONS[-1:])
+    return ", ".join(value if key in plain else f"{key}={value}" for key, value in factors.items())
+
+
+def _labels(group: pd.DataFrame) -> pd.Series[str]:
+    """Runs of one method in one setting: one row of the table if they can be averaged, else a row each."""
+    if group["seed"].is_unique and len(set(group["samples"])) == 1:
+        return group["method"]
+    keys = [key for key in differing(list(group["settings"])) if not key.startswith("names.")]
+    words = [", ".join(f"{k}={v}" for k, v in shortened(each, keys).items()) for each in group["settings"]]
+    told = pd.Series(words, index=group.index)
+    apart = told if told.is_unique and (told.str.len() <= LONGEST).all() else group.index.str.slice(0, 8)
+    return group["method"] + " (" + apart + ")"
+
+
+def differing(settings: Sequence[Mapping[str, str]]) -> list[str]:
+    """Keys whose values are not the same in all configs, or missing in some."""
+    keys = dict.fromkeys(key for each in settings for key in each)
+    return [key for key in keys if len({each.get(key) for each in settings}) > 1]
+
+
+def shortened(settings: Mapping[str, str], keys: Sequence[str] | Mapping[str, object]) -> dict[str, str]:
+    """These settings under the last words of their keys; a class is the last word of its path, under what it is for."""
+    found = {key: settings[key] for key in keys if key in settings}
+    return {
+        key.removesuffix("._target_").rpartition(".")[2]: value.rpartition(".")[2] if "._target_" in key else value
+        for key, value in found.items()
+    }

@@ -1,0 +1,87 @@
+"""What a comparison says, in sentences made from its numbers."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from lrp_bench.contracts import Measure
+from lrp_bench.report.comparison import Comparison
+from lrp_bench.report.significance import LEVEL
+
+
+def findings(comparison: Comparison) -> tuple[str, ...]:
+    """For each headline measure with a direction: who leads, by how much, and whether that is more than chance.
+
+    Agreement is left out, since more alike is not more right.
+    """
+    told = [
+        (measure, _cells(comparison, name))
+        for name, measure in comparison.measures.items()
+        if measure.headline and measure.family != "agreement"
+    ]
+    sentences = (
+        (_over_settings if cells["setting"].nunique() > 1 else _on_one)(measure, cells, comparison)  # noqa: PD101
+        for measure, cells in told
+    )
+    return tuple(sentence for sentence in sentences if sentence)
+
+
+def _cells(comparison: Comparison, measure: str) -> pd.DataFrame:
+    cells = comparison.cells
+    return cells[(cells["measure"] == measure) & cells["rank"].notna()].sort_values("rank", kind="stable")
+
+
+def _on_one(measure: Measure, cells: pd.DataFrame, comparison: Comparison) -> str:
+    best, others = cells[cells["rank"] == 1], cells[cells["rank"] > 1]
+    if best.empty:
+        return ""
+    value = f"{best['shown'].iloc[0]:.3g}"
+    value += " (median)" if measure.summary == "median" else ""
+    if len(best) > 1:
+        return f"{measure.title}: {_listed(best)} share the lead with {value}."
+    leader, second = best.iloc[0], others.iloc[0]
+    gap = abs(leader["shown"] - second["shown"])
+    sentence = f"{measure.title}: {leader['method']} leads with {value}, {gap:.2g} ahead of {second['method']}, "
+    p = _p(comparison.pairs, leader, second)
+    sentence += f"{_significant(p)} ({_probability(p)})"
+    behind = others[others["tied"] & (others["method"] != second["method"])]
+    return f"{sentence}; {_listed(behind)} cannot be told from it either." if len(behind) else f"{sentence}."
+
+
+def _over_settings(measure: Measure, cells: pd.DataFrame, comparison: Comparison) -> str:
+    """Who is first most often, and in how many settings without a doubt."""
+    if cells.empty:
+        return ""
+    settings = cells["setting"].nunique()
+    firsts = cells[cells["rank"] == 1]["method"].value_counts()
+    leaders = firsts[firsts == firsts.max()].index
+    told = [f"{leader} is first in {firsts[leader]}, significantly in {_sure(cells, leader)}" for leader in leaders]
+    sentence = f"{measure.title}, {settings} settings: {'; '.join(told)}"
+    ranks = comparison.mean_ranks
+    ranks = ranks[ranks["measure"] == cells["measure"].iloc[0]].sort_values("mean_rank", kind="stable")
+    means = [f"{method} {mean:.1f}" for method, mean in ranks[["method", "mean_rank"]].head(2).to_numpy()]
+    return f"{sentence}; mean rank {', '.join(means)}." if means else f"{sentence}."
+
+
+def _sure(cells: pd.DataFrame, leader: str) -> int:
+    won = cells[(cells["rank"] == 1) & (cells["method"] == leader)]["setting"]
+    doubtful = cells[cells["tied"] | (cells["rank"] == 1) & (cells["method"] != leader)]["setting"]
+    return len(set(won) - set(doubtful))
+
+
+def _p(pairs: pd.DataFrame, one: pd.Series, other: pd.Series) -> float:
+    names = {one["method"], other["method"]}
+    here = pairs[(pairs["setting"] == one["setting"]) & (pairs["measure"] == one["measure"])]
+    return float(here[here["a"].isin(names) & here["b"].isin(names)]["p_holm"].iloc[0])
+
+
+def _significant(p: float) -> str:
+    return "a significant difference" if p < LEVEL else "not a significant difference"
+
+
+def _probability(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def _listed(cells: pd.DataFrame) -> str:
+    return ", ".join(cells["method"])

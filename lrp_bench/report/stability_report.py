@@ -1,0 +1,76 @@
+"""The stability of a sweep's rankings as table and figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lrp_bench.report import tables
+from lrp_bench.report.cells import Cell, bracketed
+from lrp_bench.report.layout import ARROWS, Column, Layout, unique_titles
+from lrp_bench.report.results import Results
+from lrp_bench.report.stability import ALL, Stability, stability
+from lrp_bench.report.summary import write
+
+PLACES = 3
+
+
+def write_stability(results: Results, folder: Path) -> tuple[Layout | None, list[Path]]:
+    """Write stability.csv, .md and .tex, stability_pairs.csv and the figure, where there are rankings to compare."""
+    found = stability(results)
+    if found is None or found.summary.empty:
+        return None, []
+    from lrp_bench.report.figures import distance_matrices
+
+    layout = lay_out_stability(found)
+    texts = {
+        "stability.csv": found.summary.to_csv(index=False, lineterminator="\n"),
+        "stability_pairs.csv": found.distances.to_csv(index=False, lineterminator="\n"),
+        "stability.md": tables.markdown(layout),
+        "stability.tex": tables.latex(layout, "lrp-bench-stability"),
+    }
+    files = [write(folder / name, text) for name, text in texts.items()]
+    titles = unique_titles(found.measures)
+    return layout, [*files, *distance_matrices(found.distances, titles, found.conditions, folder)]
+
+
+def lay_out_stability(found: Stability) -> Layout:
+    """A row per measure and a column for what conditions differ in: mean Kendall distance [95 % interval]."""
+    measures, over = list(found.measures), list(dict.fromkeys(found.summary["over"]))
+    cells = found.summary.set_index(["measure", "over"])[["distance", "low", "high"]]
+    columns = [
+        Column(
+            measure=key,
+            setting="",
+            family="stability",
+            title="over all conditions" if key == ALL else f"over {key}",
+            arrow=ARROWS[False],
+            cells=tuple(_cell(*map(float, cells.loc[(name, key)])) for name in measures),
+        )
+        for key in over
+    ]
+    titles = unique_titles(found.measures)
+    left_out = f"Left out, since not measured under all conditions: {', '.join(found.left_out)}."
+    return Layout(
+        methods=tuple(titles[name] for name in measures),
+        columns=tuple(_ranked(column, found) for column in columns),
+        several=False,
+        caption=(
+            f"Mean Kendall distance [95 % bootstrap interval over samples] between the rankings of "
+            f"{len(found.methods)} methods ({', '.join(found.methods)}) under {len(found.conditions)} conditions "
+            f"({'; '.join(found.conditions)}). 0: the same order, 0.5: unrelated, 1: reversed. Most stable in bold, "
+            "second underlined."
+        ),
+        notes=(left_out,) if found.left_out else (),
+        stub="measure",
+    )
+
+
+def _cell(distance: float, low: float, high: float) -> Cell:
+    return bracketed(distance, (low, high), PLACES)
+
+
+def _ranked(column: Column, found: Stability) -> Column:
+    here = found.summary[found.summary["over"] == column.measure]
+    ranks = here["distance"].rank(method="min").astype(int)
+    cells = zip(column.cells, ranks, strict=True)
+    return column._replace(cells=tuple(cell._replace(rank=rank) for cell, rank in cells))
