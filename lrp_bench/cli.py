@@ -17,7 +17,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lrp_bench import sweep
 
@@ -120,13 +120,14 @@ def class_folders(root: str) -> int:
 
 def normalized(
     value: float | Sequence[float], mean: float | Sequence[float], std: float | Sequence[float]
-) -> float | list[float]:
+) -> float | ListConfig:
     """An input value as the model sees it, (value - mean) / std: a number, or one per channel."""
     channels = [len(v) for v in (value, mean, std) if isinstance(v, Sequence)]
     if not channels:
         return (value - mean) / std  # type: ignore[operator]
     rows = ([*v] if isinstance(v, Sequence) else [v] * channels[0] for v in (value, mean, std))
-    return [(v - m) / s for v, m, s in zip(*rows, strict=True)]
+    # a ListConfig: OmegaConf.resolve takes no plain list from a resolver that is reached through another ${...}
+    return ListConfig([(v - m) / s for v, m, s in zip(*rows, strict=True)])
 
 
 OmegaConf.register_new_resolver("label", label, replace=True)

@@ -55,6 +55,7 @@ def test_the_box_is_that_of_the_data_as_the_model_sees_it(rule: str) -> None:
     assert (grey.low, grey.high) == (-0.5, 1.5)
     colour = configure(f"rule={rule}", "dataset=cifar10", "dataset.mean=[0.5,0.25,0]", "dataset.std=0.5").rule
     assert (list(colour.low), list(colour.high)) == ([-1.0, -0.5, 0.0], [1.0, 1.5, 2.0])
+    assert callable(build(configure(f"rule={rule}", "dataset=cifar10").explainer))
 
 
 @parametrize("dataset")

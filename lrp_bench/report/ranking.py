@@ -53,7 +53,7 @@ def pairs(cells: pd.DataFrame, by_sample: Array, measures: Mapping[str, Measure]
     cells = cells.reset_index(drop=True)
     compared = cells[_costs(cells, measures).notna()]
     frames = [_pairs(group, by_sample) for _, group in compared.groupby("setting", sort=False)]
-    return pd.concat([pd.DataFrame(columns=PAIRS), *(frame for frame in frames if len(frame))], ignore_index=True)
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=PAIRS)
 
 
 def _pairs(cells: pd.DataFrame, by_sample: Array) -> pd.DataFrame:
