@@ -40,7 +40,8 @@ class Context:
 class Evaluator(Metric):
     """A torchmetrics.Metric whose states are lists of per-sample tensors, and whose compute returns contracts.Scores.
 
-    measures: value name -> what it means; of Agreement, once the first batch has named the baselines.
+    measures: value name -> what it means; of Agreement and Conservation, once the first batch has shown
+    the baselines and the layers.
     """
 
     is_differentiable = False

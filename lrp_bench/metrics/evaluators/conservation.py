@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -100,14 +101,18 @@ def _measure(title: str, *, lower: float = float("-inf"), upper: float = float("
     return Measure(title, "conservation", None, lower, upper, headline=False, summary="median")
 
 
-_END_TO_END = {
-    "conservation/error": Measure("Conservation error", "conservation", False, lower=0.0, summary="median"),
-    "conservation/delta": _measure("Conservation delta"),
-    "conservation/amplification": _measure("Amplification", lower=0.0),
-}
-_BY_LEDGER = {
-    "conservation/bias": _measure("Taken by biases"),
-    "conservation/stabilizer": _measure("Taken by the stabiliser"),
-    "conservation/rule": _measure("Taken by the rule"),
-    "conservation/residue": _measure("Ledger residue", lower=0.0, upper=1.0),
-}
+_END_TO_END = MappingProxyType(
+    {
+        "conservation/error": Measure("Conservation error", "conservation", False, lower=0.0, summary="median"),
+        "conservation/delta": _measure("Conservation delta"),
+        "conservation/amplification": _measure("Amplification", lower=0.0),
+    }
+)
+_BY_LEDGER = MappingProxyType(
+    {
+        "conservation/bias": _measure("Taken by biases"),
+        "conservation/stabilizer": _measure("Taken by the stabiliser"),
+        "conservation/rule": _measure("Taken by the rule"),
+        "conservation/residue": _measure("Ledger residue", lower=0.0, upper=1.0),
+    }
+)

@@ -80,11 +80,10 @@ class Randomisation(Evaluator):
         fractions, after = [0.0], [before]
         for fraction, model in self._randomised(context.model, x):
             try:
-                relevance = self._explained(context.explainer(model), explanation)
+                after.append(pixels(self._explained(context.explainer(model), explanation), x))
             except BenchError as error:
                 raise NotApplicable(f"The method cannot explain the randomised model: {error}") from error
             fractions.append(fraction)
-            after.append(pixels(relevance, x, "relevance of the randomised model"))
         self.keep(
             spearman=torch.stack([spearman(before, other).abs() for other in after], 1),
             magnitude=torch.stack([spearman(before.abs(), other.abs()).abs() for other in after], 1),
@@ -115,7 +114,7 @@ class Randomisation(Evaluator):
     def _randomised(self, model: nn.Module, x: Tensor) -> Iterator[tuple[float, nn.Module]]:
         """One copy of the model, after each step that is looked at, and the share of its layers that is random."""
         twin, generator, done = copy.deepcopy(model), torch.Generator().manual_seed(self.seed), set[int]()
-        order = forward_order(twin, x[:1])[::-1]
+        order = forward_order(twin, x[:2])[::-1]
         stops = self._stops(order)
         for number, name in enumerate(order, start=1):
             shuffle(twin.get_submodule(name), generator, done)
