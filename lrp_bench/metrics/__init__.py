@@ -6,9 +6,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lrp_bench.metrics.evaluators import Agreement, Conservation, Context, Evaluator, Flipping
+    from lrp_bench.metrics.evaluators import (
+        Agreement,
+        Conservation,
+        Context,
+        Evaluator,
+        Flipping,
+        Localisation,
+        Robustness,
+        Sparseness,
+    )
 
-__all__ = ["Agreement", "Conservation", "Context", "Evaluator", "Flipping"]
+__all__ = ["Agreement", "Conservation", "Context", "Evaluator", "Flipping", "Localisation", "Robustness", "Sparseness"]
 
 
 def __getattr__(name: str) -> object:

@@ -13,7 +13,7 @@ from lrp_bench.report.statistics import interval
 
 RANDOM = "random"
 LONGEST = 40  # characters of what tells two rows of one method apart
-FAMILIES = ("conservation", "faithfulness", "flipping", "agreement")
+FAMILIES = ("conservation", "faithfulness", "flipping", "localisation", "sparseness", "robustness", "agreement")
 
 
 @dataclass(frozen=True)

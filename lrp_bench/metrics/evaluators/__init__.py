@@ -4,5 +4,8 @@ from lrp_bench.metrics.evaluators.agreement import Agreement
 from lrp_bench.metrics.evaluators.base import Context, Evaluator
 from lrp_bench.metrics.evaluators.conservation import Conservation
 from lrp_bench.metrics.evaluators.flipping import Flipping
+from lrp_bench.metrics.evaluators.localisation import Localisation
+from lrp_bench.metrics.evaluators.robustness import Robustness
+from lrp_bench.metrics.evaluators.sparseness import Sparseness
 
-__all__ = ["Agreement", "Conservation", "Context", "Evaluator", "Flipping"]
+__all__ = ["Agreement", "Conservation", "Context", "Evaluator", "Flipping", "Localisation", "Robustness", "Sparseness"]

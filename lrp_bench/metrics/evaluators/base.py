@@ -86,3 +86,8 @@ class Evaluator(Metric):
 class _Sealed:
     def __init__(self, scores: Scores) -> None:
         self.scores = scores
+
+
+def per_pixel(relevance: Tensor) -> Tensor:
+    """(batch, channels, ...) summed over channels; (batch, features) as it is."""
+    return relevance.sum(1) if relevance.dim() > 2 else relevance
