@@ -14,8 +14,18 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from torch.testing import assert_close
 
-from lrp_bench.contracts import BenchError, Explanation, Scores
-from lrp_bench.metrics import Agreement, Conservation, Context, Evaluator, Flipping
+from lrp_bench.contracts import BenchError, Explainer, Explanation, NotApplicable, Scores
+from lrp_bench.metrics import (
+    Agreement,
+    Conservation,
+    Context,
+    Evaluator,
+    Flipping,
+    Localisation,
+    Robustness,
+    Sparseness,
+)
+from lrp_bench.metrics.evaluators.agreement import KINDS
 from lrp_bench.metrics.flipping import Blur, Noise, Patches
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "metric").glob("*.yaml"))
@@ -36,12 +46,45 @@ def model(x: Tensor) -> Tensor:
 LOGITS = model(INPUTS)
 TARGET = LOGITS.argmax(1)
 GOOD = WEIGHTS[TARGET] * INPUTS
+
+
+class Method:
+    """Explains the linear model; remembers what it was asked to explain."""
+
+    def __init__(self, relevance: Callable[[Tensor, Tensor], Tensor], weights: Tensor = WEIGHTS) -> None:
+        self.relevance, self.weights, self.seen = relevance, weights, list[Tensor]()
+
+    def explain(self, inputs: Tensor, target: Tensor | None = None) -> Explanation:
+        assert target is not None
+        self.seen.append(inputs)
+        logits = inputs.flatten(1) @ self.weights.flatten(1).T
+        score, R = logits.gather(1, target[:, None])[:, 0], self.relevance(inputs, self.weights[target])
+        return Explanation(inputs, logits, target, score, R)
+
+
+def exact(x: Tensor, weight: Tensor) -> Tensor:
+    return weight * x
+
+
+def wrong(x: Tensor, weight: Tensor) -> Tensor:
+    """Of the opposite sign, in another order, and rough."""
+    return -weight * x * (1.5 + torch.sin(300 * x))
+
+
+BAD = wrong(INPUTS, WEIGHTS[TARGET])
+MASK = GOOD.sum(1) >= GOOD.sum(1).flatten(1).topk(9).values[:, -1, None, None]
 BASELINES = {"input_x_gradient": GOOD, "saliency": WEIGHTS[TARGET].abs()}
 
 
 def explained(relevance: Tensor, rows: slice = slice(None)) -> Explanation:
     score = LOGITS.gather(1, TARGET[:, None])[:, 0]
     return Explanation(INPUTS[rows], LOGITS[rows], TARGET[rows], score[rows], relevance[rows])
+
+
+def context(rows: slice = slice(None), method: Explainer | None = None, **others: object) -> Context:
+    """All that an evaluator may ask for, for some rows."""
+    given = {"baselines": {name: R[rows] for name, R in BASELINES.items()}, "mask": MASK[rows]}
+    return Context(model, method=method or Method(exact), **{**given, **others})
 
 
 def configured(path: Path) -> Evaluator:
@@ -57,22 +100,30 @@ EVALUATORS: dict[str, Callable[[], Evaluator]] = {
     "flipping_log_odds_blur": lambda: Flipping(steps=[0.1, 0.5], imputer=Blur(1.0), score="log_odds", max_batch=7),
     "flipping_accuracy": lambda: Flipping(score="accuracy", spacing="log"),
     "agreement_half": lambda: Agreement(top_share=0.5),
+    "agreement_all_on_patches": lambda: Agreement(list(KINDS), 0.5, patch=2),
+    "agreement_all_absolute": lambda: Agreement(list(KINDS), absolute=True, mask_zeros=True),
+    "robustness_as_it_is": lambda: Robustness(0.3, 3, 7, 0.4, 1.0, rescale=False, seed=3, max_batch=5),
 }
 every_evaluator = pytest.mark.parametrize("make", EVALUATORS.values(), ids=EVALUATORS)
 
 
-def evaluate(make: Callable[[], Evaluator], relevance: Tensor, sizes: tuple[int, ...] = (BATCH,)) -> Scores:
+def evaluate(
+    make: Callable[[], Evaluator],
+    relevance: Tensor,
+    sizes: tuple[int, ...] = (BATCH,),
+    method: Explainer | None = None,
+) -> Scores:
     evaluator, start = make(), 0
     for size in sizes:
         rows = slice(start, start + size)
-        baselines = {name: other[rows] for name, other in BASELINES.items()}
-        evaluator.update(explained(relevance, rows), Context(model, baselines))
+        evaluator.update(explained(relevance, rows), context(rows, method))
         start += size
     return evaluator.compute()
 
 
 def test_every_config_is_held_to_the_contract() -> None:
-    assert {path.stem for path in CONFIGS} >= {"conservation", "flipping", "agreement"}
+    known = {"agreement", "conservation", "flipping", "localisation", "robustness", "sparseness"}
+    assert {path.stem for path in CONFIGS} >= known
     assert {path.stem for path in CONFIGS} <= set(EVALUATORS)
 
 
@@ -94,23 +145,21 @@ def test_one_finite_value_per_sample_within_bounds(make: Callable[[], Evaluator]
 
 @every_evaluator
 def test_direction_is_honest(make: Callable[[], Evaluator]) -> None:
-    good, bad = evaluate(make, GOOD), evaluate(make, -GOOD)
-    judged = 0
-    for name, measure in good.measures.items():
-        # the top k are chosen by |relevance|, and saliency has no sign: both explanations look the same to these
-        if measure.higher_is_better is None or name.endswith("top_k") or "saliency" in name:
-            continue
+    good, bad = evaluate(make, GOOD), evaluate(make, BAD, method=Method(wrong))
+    # saliency has no sign and is not what the planted explanations differ in
+    directed = {name: each for name, each in good.measures.items() if "saliency" not in name}
+    for name, measure in directed.items():
         better, worse = good.values[name].mean(), bad.values[name].mean()
-        assert better > worse if measure.higher_is_better else better < worse, name
-        judged += 1
-    assert judged >= 1
+        if measure.higher_is_better is not None:
+            assert better > worse if measure.higher_is_better else better < worse, name
 
 
-def test_direction_of_top_k_is_honest() -> None:
-    name = "agreement/input_x_gradient/top_k"
-    good, bad = evaluate(Agreement, GOOD), evaluate(Agreement, 1 / GOOD)
-    assert good.measures[name].higher_is_better
-    assert good.values[name].mean() > bad.values[name].mean()
+def test_only_sparseness_has_no_direction() -> None:
+    scores = {path.stem: evaluate(lambda path=path: configured(path), GOOD) for path in CONFIGS}
+    undirected = {
+        name for name, each in scores.items() if all(m.higher_is_better is None for m in each.measures.values())
+    }
+    assert undirected == {"sparseness"}
 
 
 @every_evaluator
@@ -142,21 +191,24 @@ def test_a_table_is_evaluated_by_column(make: Callable[[], Evaluator]) -> None:
     x = INPUTS.flatten(1)[:, :5]
     if isinstance(evaluator, Flipping) and (evaluator.unit or isinstance(evaluator.morf_curve.imputer, Blur)):
         pytest.skip("patches and blur need images")
+    if isinstance(evaluator, Agreement) and evaluator.patches:
+        pytest.skip("patches need images")
     R = columns[TARGET] * x
     table = Explanation(x, x @ columns.T, TARGET, R.sum(1), R)
-    evaluator.update(table, Context(lambda z: z @ columns.T, {"gradient": columns[TARGET]}))
+    method, mask = Method(exact, columns), R.topk(2).values[:, -1:] <= R
+    evaluator.update(table, Context(lambda z: z @ columns.T, {"gradient": columns[TARGET]}, method, mask=mask))
     assert {values.shape for values in evaluator.compute().values.values()} == {(BATCH,)}
 
 
 @every_evaluator
 def test_reset_copy_and_pickle(make: Callable[[], Evaluator]) -> None:
     evaluator = make()
-    evaluator.update(explained(GOOD), Context(model, BASELINES))
+    evaluator.update(explained(GOOD), context())
     expected = dict(evaluator.compute().values)
     for twin in (copy.deepcopy(evaluator), pickle.loads(pickle.dumps(evaluator))):
         assert_close(dict(twin.compute().values), expected, equal_nan=True)
     evaluator.reset()
-    evaluator.update(explained(GOOD, slice(4)), Context(model, {"other": GOOD[:4]}))
+    evaluator.update(explained(GOOD, slice(4)), context(slice(4), baselines={"other": GOOD[:4]}))
     assert {len(values) for values in evaluator.compute().values.values()} == {4}
 
 
@@ -165,7 +217,7 @@ def test_several_processes_gather_their_samples(make: Callable[[], Evaluator]) -
     evaluator = make()
     evaluator.distributed_available_fn = lambda: True
     evaluator.dist_sync_fn = lambda state, group: [state, state]
-    evaluator.update(explained(GOOD), Context(model, BASELINES))
+    evaluator.update(explained(GOOD), context())
     alone = evaluate(make, GOOD)
     assert_close(
         dict(evaluator.compute().values),
@@ -179,7 +231,7 @@ def test_relevance_that_cannot_be_used_is_named(make: Callable[[], Evaluator]) -
     infinite[3, 0, 0, 0] = float("inf")
     for relevance, words in ((infinite, "1 of 12 samples"), (GOOD[:, :1], r"\(12, 2, 6, 6\), got \(12, 1, 6, 6\)")):
         with pytest.raises(BenchError, match=words):
-            make().update(explained(relevance), Context(model, BASELINES))
+            make().update(explained(relevance), context())
 
 
 @every_evaluator
@@ -191,12 +243,18 @@ def test_compute_wants_a_batch(make: Callable[[], Evaluator]) -> None:
 def test_all_zero_relevance_is_a_result() -> None:
     zero = torch.zeros_like(GOOD)
     conservation, flipping, agreement = (evaluate(make, zero) for make in (Conservation, Flipping, Agreement))
+    localisation, sparseness, robustness = (evaluate(make, zero) for make in (Localisation, Sparseness, Robustness))
     assert_close(conservation.values["conservation/error"], torch.ones(BATCH))
     assert_close(flipping.values["flipping/ties"], torch.ones(BATCH))
     assert_close(flipping.values["flipping/srg_probability"], torch.zeros(BATCH))
     assert_close(agreement.values["agreement/zeros"], torch.ones(BATCH))
     for kind in ("spearman", "cosine", "top_k"):
         assert agreement.values[f"agreement/saliency/{kind}"].isnan().all()
+    for kind in ("relevance_mass", "relevance_rank", "pointing_game"):
+        assert localisation.values[f"localisation/{kind}"].isnan().all()
+    assert all(values.isnan().all() for values in sparseness.values.values())
+    assert robustness.values["robustness/max_sensitivity"].isnan().all()
+    assert (robustness.values["robustness/infidelity"] > 0).all()
 
 
 def test_conservation_of_planted_relevance() -> None:
@@ -216,7 +274,7 @@ def test_agreement_names_what_is_wrong_with_baselines() -> None:
     with pytest.raises(BenchError, match="relevance of saliency"):
         Agreement().update(explained(GOOD), Context(model, {"saliency": GOOD / 0}))
     agreement = Agreement()
-    agreement.update(explained(GOOD), Context(model, BASELINES))
+    agreement.update(explained(GOOD), context())
     with pytest.raises(BenchError, match="of the first batch"):
         agreement.update(explained(GOOD), Context(model, {**BASELINES, "late": GOOD}))
 
@@ -228,14 +286,19 @@ def test_a_baseline_missing_from_a_later_batch_is_left_out() -> None:
         agreement.update(explained(GOOD, rows), Context(model, held))
     expected = {name: values for name, values in evaluate(Agreement, GOOD).values.items() if "gradient" not in name}
     assert_close(dict(agreement.compute().values), expected)
-    agreement.update(explained(GOOD), Context(model, {}))
-    assert agreement.compute() == Scores({}, {})
 
 
-def test_agreement_with_nothing_is_nothing() -> None:
-    agreement = Agreement()
-    agreement.update(explained(GOOD), Context(model, {}))
-    assert agreement.compute() == Scores({}, {})
+@pytest.mark.parametrize(
+    ("make", "lacking"),
+    [
+        (Agreement, {"baselines": {}}),
+        (Localisation, {"mask": None}),
+        (lambda: Agreement(patch=2), {"baselines": {}}),
+    ],
+)
+def test_what_does_not_apply_is_told(make: Callable[[], Evaluator], lacking: dict[str, object]) -> None:
+    with pytest.raises(NotApplicable, match="leave out the metric"):
+        make().update(explained(GOOD), context(**lacking))
 
 
 def test_flipping_refuses_to_mix_sizes() -> None:
@@ -247,7 +310,23 @@ def test_flipping_refuses_to_mix_sizes() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: Conservation(0), lambda: Agreement(2.0), lambda: Flipping(steps=0), lambda: Flipping(score="x")]
+    "make",
+    [
+        lambda: Conservation(0),
+        lambda: Agreement(top_share=2.0),
+        lambda: Agreement(["spearmann"]),
+        lambda: Agreement([]),
+        lambda: Agreement("cosine"),
+        lambda: Agreement(["cosine", "cosine"]),
+        lambda: Agreement(patch=0),
+        lambda: Flipping(steps=0),
+        lambda: Flipping(score="x"),
+        lambda: Robustness(radius=0),
+        lambda: Robustness(draws=0),
+        lambda: Robustness(removals=0),
+        lambda: Robustness(share=1.0),
+        lambda: Robustness(max_batch=0),
+    ],
 )
 def test_settings_are_checked_at_once(make: Callable[[], Evaluator]) -> None:
     with pytest.raises(BenchError, match=r"Expected .* got "):

@@ -233,6 +233,17 @@ def test_rank_correlations_of_a_colour_image() -> None:
     assert_close(spearman(a, b), per_sample(lambda x, y: stats.spearmanr(x, y)[0])(a, b).float())
 
 
+def test_a_rescaled_infidelity_is_the_best_over_all_scales_but_no_reward_for_the_opposite() -> None:
+    R, perturbations, found = PAIR[0], draws(), drops(draws(), PAIR[1][0], maps(seed=3))
+    scales = torch.linspace(0, 3, 3001, dtype=torch.float64)
+    best = torch.stack([infidelity(scale * R, perturbations, found) for scale in scales]).amin(0)
+    assert_close(infidelity(R, perturbations, found, rescale=True), best, rtol=1e-3, atol=1e-6)
+    exact = (perturbations * R[:, None]).flatten(2).sum(2)
+    assert_close(infidelity(2 * R, perturbations, exact, rescale=True), torch.zeros(BATCH, dtype=torch.float64))
+    assert_close(infidelity(-R, perturbations, exact, rescale=True), exact.square().mean(1))
+    assert_close(infidelity(0 * R, perturbations, found, rescale=True), found.square().mean(1))
+
+
 small = st.lists(st.integers(-3, 3), min_size=2, max_size=9)
 
 
