@@ -125,7 +125,7 @@ def test_tetrominoes_and_noise_are_what_the_formula_says(scenario: str, noise: s
     for label in (0, 1):
         here, S = x[split.labels == label], mask[label].float()
         linear = scenario == "linear"
-        # a quarter of the picture's 1 / 255 steps of 8 / 255 units, and of the mean's standard error
+        # four standard errors of 4,000 samples
         assert_close(here.mean(0), S * linear, atol=0.06, rtol=0)
         spread = torch.full_like(S, 0.75) if linear else 1 - 0.25 * S
         assert_close(here.std(0), spread, atol=0.06, rtol=0)
@@ -149,7 +149,7 @@ def test_tetrominoes_have_their_shapes() -> None:
         ("shortcut", {"planted": 1.5}, "planted to be a number from 0 to 1, got 1.5"),
         ("shortcut", {"at_test": "on"}, "own, other, none"),
         ("shortcut", {"patch": 5}, "at least 26 x 26"),
-        ("shortcut", {"shape": [1, 24, 24]}, r"got \[1, 24, 24\]"),
+        ("shortcut", {"shape": [1, 24, 24], "mean": 0.1, "std": 0.2}, r"got \[1, 24, 24\]"),
         ("tetromino", {"scenario": "xor"}, "linear, multiplicative"),
         ("tetromino", {"alpha": "much"}, "got 'much'"),
         ("tetromino", {"shape": [1, 7, 8]}, "at least 8 x 8"),

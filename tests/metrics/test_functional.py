@@ -244,6 +244,11 @@ def test_a_rescaled_infidelity_is_the_best_over_all_scales_but_no_reward_for_the
     assert_close(infidelity(0 * R, perturbations, found, rescale=True), found.square().mean(1))
 
 
+def test_the_gini_index_of_equal_values_is_not_below_zero() -> None:
+    assert_close(gini(torch.linspace(0.1, 3, 50)[:, None].expand(-1, 64)), torch.zeros(50), atol=1e-6, rtol=0)
+    assert (gini(torch.linspace(0.1, 3, 50)[:, None].expand(-1, 64)) >= 0).all()
+
+
 small = st.lists(st.integers(-3, 3), min_size=2, max_size=9)
 
 
