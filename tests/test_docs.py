@@ -40,7 +40,7 @@ def recipe(name: str, module: Any, **names: object) -> Any:
 def test_every_block_of_code_is_tested_here() -> None:
     assert [re.findall(r"^class (\w+)", block, re.M) for block in blocks("CONTRIBUTING.md", "python")] == [
         ["Positive"],
-        ["Sparseness"],
+        ["Smoothness"],
         ["Wine"],
     ]
     assert len(blocks("README.md", "python")) == 1
@@ -66,11 +66,12 @@ def test_the_yaml_of_the_rule_lists_its_parameters() -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_the_metric_of_the_recipe_gives_one_value_per_sample() -> None:
-    metric, R = recipe("Sparseness", conservation, functional=functional)(), torch.tensor([[0.0, -2.0], [1.0, 1.0]])
+    metric = recipe("Smoothness", conservation, functional=functional)()
+    R = torch.tensor([[1.0, 2.0, 3.0, 4.0], [1.0, -1.0, 1.0, -1.0]])
     metric.update(Explanation(R, R, R.argmax(1), R.amax(1), R), Context(nn.Identity()))
     scores = metric.compute()
     assert set(scores.values) == set(scores.measures)
-    torch.testing.assert_close(scores.values["sparseness/gini"], torch.tensor([0.5, 0.0]))
+    torch.testing.assert_close(scores.values["smoothness/correlation"], torch.tensor([1.0, -1.0]))
 
 
 def test_the_data_set_of_the_recipe_is_read() -> None:

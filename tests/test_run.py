@@ -90,6 +90,7 @@ def test_a_baseline_that_cannot_explain_the_model_is_named_with_its_reason(outpu
 def test_without_baselines_agreement_is_not_measured(outputs: Path, tmp_path: Path) -> None:
     evaluation, tracker = scored(outputs, tmp_path, "baselines=none")
     assert {measure.family for measure in evaluation.measures.values()} == {"conservation", "flipping"}
+    assert "choose baselines" in evaluation.unavailable["agreement"]
     assert {run.status for run in tracker.runs.values()} == {"FINISHED"}
 
 
@@ -163,6 +164,8 @@ def test_a_metric_that_does_not_apply_is_named_beside_those_that_do(others: dict
         (["dataset.classes=1"], "Expected"),
         (["model=torchvision", "model.name=resnet81"], "resnet18"),
         (["+explainer.x=1"], "x"),
+        (["metric=[agreement]", "baselines=none"], "other methods to agree with, got none"),
+        (["metric=[localisation]"], "data with masks"),
     ],
 )
 def test_bad_input_is_told_before_a_training(

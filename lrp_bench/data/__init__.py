@@ -3,21 +3,27 @@
 from lrp_bench.data.base import Contents, Settings, TensorData
 from lrp_bench.data.batching import Split
 from lrp_bench.data.cifar10 import CIFAR10
+from lrp_bench.data.clutter import DigitsOnTexture
 from lrp_bench.data.folder import ImageFolder
 from lrp_bench.data.mnist import MNIST, FashionMNIST
 from lrp_bench.data.scikit import Digits, Iris
+from lrp_bench.data.shortcut import Shortcut
 from lrp_bench.data.synthetic import Synthetic
+from lrp_bench.data.tetromino import Tetromino
 
 __all__ = [
     "CIFAR10",
     "MNIST",
     "Contents",
     "Digits",
+    "DigitsOnTexture",
     "FashionMNIST",
     "ImageFolder",
     "Iris",
     "Settings",
+    "Shortcut",
     "Split",
     "Synthetic",
     "TensorData",
+    "Tetromino",
 ]

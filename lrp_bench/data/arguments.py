@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from numbers import Real
 
 import torch
@@ -15,6 +15,20 @@ def whole(name: str, value: object, least: int = 1) -> int:
     """`value`, if it is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise BenchError(f"Expected {name} to be a whole number >= {least}, got {value!r}: set {name}")
+    return value
+
+
+def share(name: str, value: object) -> float:
+    """`value`, if it is a number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise BenchError(f"Expected {name} to be a number from 0 to 1, got {value!r}: set {name}")
+    return float(value)
+
+
+def one_of(name: str, value: object, choices: Collection[str]) -> str:
+    """`value`, if it is one of the choices."""
+    if not isinstance(value, str) or value not in choices:
+        raise BenchError(f"Expected {name} to be one of {', '.join(choices)}, got {value!r}: set {name}")
     return value
 
 

@@ -24,8 +24,7 @@ class Digits(TensorData):
 
     def read(self) -> Contents:
         """Read the pictures from scikit-learn's own files."""
-        bunch = load_digits()
-        return _contents(torch.from_numpy(bunch.images).float().unsqueeze(1) / 16, bunch)
+        return read_digits()
 
 
 class Iris(TensorData):
@@ -35,6 +34,12 @@ class Iris(TensorData):
         """Read the table from scikit-learn's own files."""
         bunch = load_iris()
         return _contents(torch.from_numpy(bunch.data).float(), bunch)
+
+
+def read_digits() -> Contents:
+    """The pictures of Digits: (n, 1, 8, 8) float32 in [0, 1]."""
+    bunch = load_digits()
+    return _contents(torch.from_numpy(bunch.images).float().unsqueeze(1) / 16, bunch)
 
 
 def _contents(inputs: Tensor, bunch: Bunch) -> Contents:

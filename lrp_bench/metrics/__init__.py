@@ -12,9 +12,12 @@ if TYPE_CHECKING:
         Context,
         Evaluator,
         Flipping,
+        Localisation,
         NormalisedAOPC,
         Randomisation,
         RandomLogit,
+        Robustness,
+        Sparseness,
     )
 
 __all__ = [
@@ -23,9 +26,12 @@ __all__ = [
     "Context",
     "Evaluator",
     "Flipping",
+    "Localisation",
     "NormalisedAOPC",
     "RandomLogit",
     "Randomisation",
+    "Robustness",
+    "Sparseness",
 ]
 
 

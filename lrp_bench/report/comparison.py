@@ -15,7 +15,10 @@ from lrp_bench.report.conditions import is_random, labelled, on_conditions
 from lrp_bench.report.results import Failure, Results
 from lrp_bench.report.statistics import Array, intervals_of_blocks, quartiles
 
-FAMILIES = ("conservation", "faithfulness", "flipping", "agreement")
+FAMILIES = (
+    *("conservation", "flipping", "localisation", "mprt", "smprt", "random_logit"),
+    *("sparseness", "robustness", "cost", "agreement"),
+)
 
 
 @dataclass(frozen=True)

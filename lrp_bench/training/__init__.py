@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 # What a config says that leaves the weights as they are. A data set's contents count, not where it lies; its batch size
 # is only what the trainer takes by default.
 WITHOUT_EFFECT = {
-    "dataset": {"root", "cache", "samples", "batch_size"},
+    "dataset": {"root", "cache", "samples", "batch_size", "truth"},
     "trainer": {"accelerator", "devices", "progress"},
 }
 

@@ -258,6 +258,22 @@ def test_auc_at_the_fractions_of_each_sample() -> None:
     assert_close(auc(fractions, curves(1)), torch.tensor(expected, dtype=torch.float64))
 
 
+def test_a_rescaled_infidelity_is_the_best_over_all_scales_but_no_reward_for_the_opposite() -> None:
+    R, perturbations, found = PAIR[0], draws(), drops(draws(), PAIR[1][0], maps(seed=3))
+    scales = torch.linspace(0, 3, 3001, dtype=torch.float64)
+    best = torch.stack([infidelity(scale * R, perturbations, found) for scale in scales]).amin(0)
+    assert_close(infidelity(R, perturbations, found, rescale=True), best, rtol=1e-3, atol=1e-6)
+    exact = (perturbations * R[:, None]).flatten(2).sum(2)
+    assert_close(infidelity(2 * R, perturbations, exact, rescale=True), torch.zeros(BATCH, dtype=torch.float64))
+    assert_close(infidelity(-R, perturbations, exact, rescale=True), exact.square().mean(1))
+    assert_close(infidelity(0 * R, perturbations, found, rescale=True), found.square().mean(1))
+
+
+def test_the_gini_index_of_equal_values_is_not_below_zero() -> None:
+    assert_close(gini(torch.linspace(0.1, 3, 50)[:, None].expand(-1, 64)), torch.zeros(50), atol=1e-6, rtol=0)
+    assert (gini(torch.linspace(0.1, 3, 50)[:, None].expand(-1, 64)) >= 0).all()
+
+
 small = st.lists(st.integers(-3, 3), min_size=2, max_size=9)
 
 

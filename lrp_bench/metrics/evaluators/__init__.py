@@ -4,9 +4,12 @@ from lrp_bench.metrics.evaluators.agreement import Agreement
 from lrp_bench.metrics.evaluators.base import Context, Evaluator
 from lrp_bench.metrics.evaluators.conservation import Conservation
 from lrp_bench.metrics.evaluators.flipping import Flipping
+from lrp_bench.metrics.evaluators.localisation import Localisation
 from lrp_bench.metrics.evaluators.naopc import NormalisedAOPC
 from lrp_bench.metrics.evaluators.random_logit import RandomLogit
 from lrp_bench.metrics.evaluators.randomisation import Randomisation
+from lrp_bench.metrics.evaluators.robustness import Robustness
+from lrp_bench.metrics.evaluators.sparseness import Sparseness
 
 __all__ = [
     "Agreement",
@@ -14,7 +17,10 @@ __all__ = [
     "Context",
     "Evaluator",
     "Flipping",
+    "Localisation",
     "NormalisedAOPC",
     "RandomLogit",
     "Randomisation",
+    "Robustness",
+    "Sparseness",
 ]

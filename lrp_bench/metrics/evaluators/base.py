@@ -92,13 +92,18 @@ def relevance_by(method: Explainer, inputs: Tensor, target: Tensor) -> Tensor:
         return method.explain(inputs, target).relevance.detach()
 
 
+def per_pixel(relevance: Tensor) -> Tensor:
+    """(batch, channels, ...) summed over channels; (batch, features) as it is."""
+    return relevance.sum(1) if relevance.dim() > 2 else relevance
+
+
 def pixels(relevance: Tensor, inputs: Tensor, name: str = "relevance") -> Tensor:
     """Relevance summed over channels (axis 1 of three or more): (batch, positions).
 
     Raises BenchError unless it is finite and has the inputs' shape.
     """
     check_relevance(relevance, inputs, name)
-    return relevance.sum(1).flatten(1) if relevance.dim() > 2 else relevance
+    return per_pixel(relevance).flatten(1)
 
 
 class _Sealed:

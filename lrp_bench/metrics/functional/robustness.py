@@ -32,7 +32,7 @@ def max_sensitivity(relevance: Tensor, perturbed: Tensor) -> Tensor:
     return undefined_unless(size > 0, (drawn - E).norm(dim=2).amax(1) / size)
 
 
-def infidelity(relevance: Tensor, perturbations: Tensor, drops: Tensor) -> Tensor:
+def infidelity(relevance: Tensor, perturbations: Tensor, drops: Tensor, *, rescale: bool = False) -> Tensor:
     """Mean squared error of the drop in score that the explanation foretells: E_I[(I.R - (f(x) - f(x - I)))^2].
 
     Takes R for a gradient: input x gradient on a linear model has infidelity 0 only if I is given in units of the
@@ -42,6 +42,8 @@ def infidelity(relevance: Tensor, perturbations: Tensor, drops: Tensor) -> Tenso
         relevance: (batch, ...), R.
         perturbations: (batch, draws, ...), I for each draw.
         drops: (batch, draws), f(x) - f(x - I).
+        rescale: of c R instead, with the c >= 0 that makes it smallest: for explanations of different scale. 0 where R
+            foretells nothing, or the opposite.
 
     Returns:
         (batch,) in [0, inf), lower is better.
@@ -55,7 +57,11 @@ def infidelity(relevance: Tensor, perturbations: Tensor, drops: Tensor) -> Tenso
     R, drawn = _draws(relevance, perturbations)
     if drops.shape != drawn.shape[:2]:
         raise BenchError(f"Expected drops of shape {tuple(drawn.shape[:2])}, got {tuple(drops.shape)}: one per draw")
-    return ((drawn * R).sum(2) - drops).square().mean(1)
+    foretold = (drawn * R).sum(2)
+    if rescale:
+        best = (foretold * drops).sum(1, keepdim=True) / foretold.square().sum(1, keepdim=True)
+        foretold = foretold * best.nan_to_num(0.0).clamp(min=0)  # 0 / 0: a map of zeros foretells no drop
+    return (foretold - drops).square().mean(1)
 
 
 def _draws(values: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ def gini(relevance: Tensor) -> Tensor:
     v = rows(relevance).abs().sort(1).values
     n = v.shape[1]
     weights = torch.arange(1 - n, n, 2, device=v.device, dtype=v.dtype)
-    return (weights * v / n).sum(1) / v.sum(1)
+    return ((weights * v / n).sum(1) / v.sum(1)).clamp(min=0)  # equal values: their rounding
 
 
 def entropy(relevance: Tensor) -> Tensor:
