@@ -22,7 +22,8 @@ def expect_number(name: str, value: object, least: float = -math.inf) -> None:
 
 def expect_count(name: str, value: object) -> None:
     """Raise BenchError unless the value is a whole number >= 1."""
-    expect(isinstance(value, int) and not isinstance(value, bool) and value >= 1, f"{name} to be a whole number >= 1", value)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    expect(whole and value >= 1, f"{name} to be a whole number >= 1", value)  # type: ignore[operator]
 
 
 def expect_flag(name: str, value: object) -> None:

@@ -12,7 +12,7 @@ from captum.attr._utils.lrp_rules import EpsilonRule
 from torch import Tensor, nn
 
 from lrp_bench.explainers.arguments import expect, expect_count, expect_flag, expect_number
-from lrp_bench.explainers.base import LibraryExplainer, isolated, scored
+from lrp_bench.explainers.base import LibraryExplainer, isolated, scored, worst
 from lrp_bench.explainers.hookable import hookable, leaves
 
 
@@ -113,7 +113,7 @@ class DeepLift(LibraryExplainer):
         with self._refusals():
             relevance = self._from(baselines, probe.requires_grad_(), target).detach().flatten(1)
         change = scored(self._model, probe, target)[2] - scored(self._model, baselines, target)[2]
-        off = _worst((relevance.sum(1) - change).abs(), relevance.abs().sum(1) + change.abs())
+        off = worst((relevance.sum(1) - change).abs(), relevance.abs().sum(1) + change.abs())
         if not off <= 1e-3:
             raise self._refusal(
                 f"its contributions do not sum to the change of the score (off by {off:.1%} of their size). Usual "
@@ -159,7 +159,7 @@ class LRP(LibraryExplainer):
         with self._refusals():
             expected = attr.InputXGradient(rectified).attribute(probe, target=target).detach().flatten(1)
             relevance = _lrp(net, 1e-9, probe, target).detach().flatten(1)
-        off = _worst((relevance - expected).abs().amax(1), expected.abs().amax(1))
+        off = worst((relevance - expected).abs().amax(1), expected.abs().amax(1))
         if not off <= 1e-2:
             raise self._refusal(
                 f"with epsilon near 0 it must be input x gradient, and is off by {off:.1%}. Usual causes: an "
@@ -197,8 +197,3 @@ def _rectified(model: nn.Module) -> nn.Module:
         if name and type(module) is nn.Tanh:
             net.set_submodule(name, nn.ReLU())
     return net
-
-
-def _worst(gap: Tensor, scale: Tensor) -> float:
-    """The largest gap in units of its scale; 0 where both are 0, NaN if anything is."""
-    return float((gap / scale.clamp_min(torch.finfo(scale.dtype).tiny)).max())

@@ -1,8 +1,8 @@
 """Random numbers that belong to a sample: a function of seed, values and position, the same in any batch.
 
-They come from a counter, not from a stream: u_i = splitmix64(key + i * step), the key being a hash of the seed and of the
-sample's values (as float32). So they do not depend on the batch or its order, and on the device only up to the rounding
-of the normal quantile; two identical samples share their draws.
+They come from a counter, not from a stream: u_i = splitmix64(key + i * step), the key being a hash of the seed and of
+the sample's values (as float32). So they do not depend on the batch or its order, and on the device only up to the
+rounding of the normal quantile; two identical samples share their draws.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ class Sobel(IsolatedExplainer):
         super().__init__(model, example)
         if example.dim() != 4 or not example.is_floating_point():
             raise BenchError(
-                f"Expected images (batch, channels, height, width) for the edges of Sobel, got {tuple(example.shape)} of "
-                f"{example.dtype}: leave it out for this data set."
+                f"Expected images (batch, channels, height, width) for the edges of Sobel, got "
+                f"{tuple(example.shape)} of {example.dtype}: leave it out for this data set."
             )
 
     def _relevance(self, inputs: Tensor, target: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ def sobel(images: Tensor) -> Tensor:
     across = images.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
     kernels = torch.stack([across, across.T])[:, None]
     gradient = F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernels)
-    return torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+    return gradient.square().sum(1, keepdim=True).sqrt()
 
 
 def standard_normal(samples: Tensor, seed: int) -> Tensor:
