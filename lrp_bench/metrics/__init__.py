@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lrp_bench.metrics.evaluators import Agreement, Conservation, Context, Evaluator, Flipping
+    from lrp_bench.metrics.evaluators import Agreement, Conservation, Context, Cost, Evaluator, Flipping
 
-__all__ = ["Agreement", "Conservation", "Context", "Evaluator", "Flipping"]
+__all__ = ["Agreement", "Conservation", "Context", "Cost", "Evaluator", "Flipping"]
 
 
 def __getattr__(name: str) -> object:
