@@ -20,7 +20,8 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> int:
     """
     if device.type == "cuda":
         return _peak_on_gpu(call, device)
-    with LiveTensors(device) as live:
+    live = LiveTensors(device)
+    with live:
         call()
     return live.peak
 
