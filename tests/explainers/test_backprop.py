@@ -45,11 +45,8 @@ class Net(nn.Module):
     def __init__(self, relu: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.stem, self.branch, self.head = (
-            nn.Conv2d(2, 3, 3, padding=1),
-            nn.Conv2d(3, 3, 3, padding=1),
-            nn.Linear(27, 4),
-        )
+        self.stem, self.branch = nn.Conv2d(2, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
+        self.head = nn.Linear(27, 4)
         self.act, self.functional, self.pool = relu, F.relu if isinstance(relu, nn.Module) else relu, nn.MaxPool2d(2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -67,7 +64,7 @@ def test_every_relu_passes_back_what_the_paper_says(method: type, relu: type[tor
     assert_close(explanation.relevance, expected)
 
 
-@pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU")
+@pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU", "ignore:Input Tensor 0 did not already")
 @pytest.mark.parametrize(
     ("method", "captum"), [(GuidedBackprop, attr.GuidedBackprop), (Deconvolution, attr.Deconvolution)]
 )

@@ -96,7 +96,8 @@ def test_shapley_values_sum_to_the_change_and_converge() -> None:
     assert_close(few.relevance.sum((1, 2, 3)), change, rtol=1e-5, atol=1e-6)
 
     many = ShapleyValueSampling(model, X, patch=3, baseline=X0, n_samples=300).explain(X).relevance
-    exact = attr.ShapleyValues(model).attribute(X, baselines=X0, target=target, feature_mask=patch_ids(X, 3))
+    ids = patch_ids(X, 3).contiguous()
+    exact = attr.ShapleyValues(model).attribute(X, baselines=X0, target=target, feature_mask=ids)
     assert_close(many * 18, exact.to(X), rtol=0, atol=0.05 * float(exact.abs().max()))
 
 

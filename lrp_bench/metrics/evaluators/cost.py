@@ -15,7 +15,7 @@ from lrp_bench.metrics.checks import check_whole
 from lrp_bench.metrics.evaluators.base import Context, Evaluator
 from lrp_bench.metrics.memory import peak_memory
 
-_FORWARD_SECONDS = 0.01  # a forward pass is repeated until it takes this long
+_LEAST_SECONDS = 0.01  # what takes less is repeated until it takes this long
 _MIB = 2**20
 
 
@@ -57,7 +57,6 @@ class Cost(Evaluator):
         def forward() -> None:
             model(x)
 
-        explain()
         seconds, forward_seconds = self._measured(explain, forward, x.device)
         values = {
             "seconds": seconds / len(x),
@@ -75,11 +74,17 @@ class Cost(Evaluator):
         self, explain: Callable[[], None], forward: Callable[[], None], device: torch.device
     ) -> tuple[float, float]:
         """Median seconds of an explanation and of a forward pass."""
-        _seconds(forward, device)
-        passes = math.ceil(_FORWARD_SECONDS / max(_seconds(forward, device), _FORWARD_SECONDS / 100))
-        turns = [(_seconds(forward, device, passes), _seconds(explain, device)) for _ in range(self.repeats)]
-        forwards, explanations = zip(*turns, strict=True)
+        calls = explain, forward
+        times = [_times(call, device) for call in calls]
+        turns = [[_seconds(call, device, n) for call, n in zip(calls, times, strict=True)] for _ in range(self.repeats)]
+        explanations, forwards = zip(*turns, strict=True)
         return median(explanations), median(forwards)
+
+
+def _times(call: Callable[[], None], device: torch.device) -> int:
+    """How often a call must be repeated to take long enough for the clock; the first call of all does not count."""
+    call()
+    return math.ceil(_LEAST_SECONDS / max(_seconds(call, device), _LEAST_SECONDS / 100))
 
 
 def _seconds(call: Callable[[], None], device: torch.device, times: int = 1) -> float:
