@@ -159,7 +159,7 @@ class SampledPatches(PatchExplainer):
         example: see IsolatedExplainer.
         patch: see PatchExplainer.
         baseline: see PerturbationExplainer.
-        n_samples: random choices per sample.
+        n_samples: random choices per sample; None: 256, and of orders (ShapleyValueSampling) 10.
         seed: another seed gives independent choices.
         internal_batch_size: see PerturbationExplainer.
     """
