@@ -85,13 +85,14 @@ class LibraryExplainer(IsolatedExplainer):
     """
 
     library = "Captum"
+    _needs = "a gradient with respect to the input"
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
         super().__init__(model, example)
         if not example.is_floating_point():
             raise BenchError(
-                f"Expected floating-point inputs, got {example.dtype}: {self._name} needs a gradient with respect to "
-                "the input; leave it out for this data set."
+                f"Expected floating-point inputs, got {example.dtype}: {self._name} needs {self._needs}; leave "
+                "it out for this data set."
             )
         with torch.inference_mode(False), torch.enable_grad():
             few = example[:_PROBES].detach().clone()
@@ -139,3 +140,8 @@ def _with_noise(samples: Tensor) -> Tensor:
     """The samples, and as many of seeded noise: on an all-zero example every identity holds."""
     noise = torch.randn(samples.shape, generator=torch.Generator().manual_seed(0))
     return torch.cat([samples, noise.to(samples)])
+
+
+def worst(gap: Tensor, scale: Tensor) -> float:
+    """The largest gap in units of its scale; 0 where both are 0, NaN if anything is."""
+    return float((gap / scale.clamp_min(torch.finfo(scale.dtype).tiny)).max())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import warnings
 
 import torch
@@ -12,8 +11,8 @@ from captum.attr._utils.custom_modules import Addition_Module
 from captum.attr._utils.lrp_rules import EpsilonRule
 from torch import Tensor, nn
 
-from lrp_bench.contracts import BenchError
-from lrp_bench.explainers.base import LibraryExplainer, isolated, scored
+from lrp_bench.explainers.arguments import expect, expect_count, expect_flag, expect_number
+from lrp_bench.explainers.base import LibraryExplainer, isolated, scored, worst
 from lrp_bench.explainers.hookable import hookable, leaves
 
 
@@ -24,7 +23,7 @@ class Saliency(LibraryExplainer):
     """
 
     def __init__(self, model: nn.Module, example: Tensor, *, absolute: bool = True) -> None:
-        _expect(isinstance(absolute, bool), "absolute to be true or false", absolute)
+        expect_flag("absolute", absolute)
         self._absolute = absolute
         super().__init__(model, example)
 
@@ -62,9 +61,9 @@ class IntegratedGradients(LibraryExplainer):
         n_steps: int = 50,
         internal_batch_size: int = 256,
     ) -> None:
-        _expect(_is_number(baseline), "baseline to be a finite number", baseline)
-        _expect(_is_count(n_steps), "n_steps to be a whole number >= 1", n_steps)
-        _expect(_is_count(internal_batch_size), "internal_batch_size to be a whole number >= 1", internal_batch_size)
+        expect_number("baseline", baseline)
+        expect_count("n_steps", n_steps)
+        expect_count("internal_batch_size", internal_batch_size)
         self._baseline, self._n_steps, self._internal_batch_size = baseline, n_steps, internal_batch_size
         super().__init__(model, example)
 
@@ -92,7 +91,7 @@ class DeepLift(LibraryExplainer):
     """
 
     def __init__(self, model: nn.Module, example: Tensor, *, baseline: float = 0.0) -> None:
-        _expect(_is_number(baseline), "baseline to be a finite number", baseline)
+        expect_number("baseline", baseline)
         self._baseline = baseline
         super().__init__(model, example)
 
@@ -114,7 +113,7 @@ class DeepLift(LibraryExplainer):
         with self._refusals():
             relevance = self._from(baselines, probe.requires_grad_(), target).detach().flatten(1)
         change = scored(self._model, probe, target)[2] - scored(self._model, baselines, target)[2]
-        off = _worst((relevance.sum(1) - change).abs(), relevance.abs().sum(1) + change.abs())
+        off = worst((relevance.sum(1) - change).abs(), relevance.abs().sum(1) + change.abs())
         if not off <= 1e-3:
             raise self._refusal(
                 f"its contributions do not sum to the change of the score (off by {off:.1%} of their size). Usual "
@@ -135,7 +134,8 @@ class LRP(LibraryExplainer):
     """
 
     def __init__(self, model: nn.Module, example: Tensor, *, epsilon: float = 1e-6) -> None:
-        _expect(_is_number(epsilon) and epsilon > 0, "epsilon to be > 0, or Captum divides 0 by 0", epsilon)
+        expect_number("epsilon", epsilon)
+        expect(epsilon > 0, "epsilon to be > 0, or Captum divides 0 by 0", epsilon)
         self._epsilon = epsilon
         super().__init__(model, example)
 
@@ -159,7 +159,7 @@ class LRP(LibraryExplainer):
         with self._refusals():
             expected = attr.InputXGradient(rectified).attribute(probe, target=target).detach().flatten(1)
             relevance = _lrp(net, 1e-9, probe, target).detach().flatten(1)
-        off = _worst((relevance - expected).abs().amax(1), expected.abs().amax(1))
+        off = worst((relevance - expected).abs().amax(1), expected.abs().amax(1))
         if not off <= 1e-2:
             raise self._refusal(
                 f"with epsilon near 0 it must be input x gradient, and is off by {off:.1%}. Usual causes: an "
@@ -197,21 +197,3 @@ def _rectified(model: nn.Module) -> nn.Module:
         if name and type(module) is nn.Tanh:
             net.set_submodule(name, nn.ReLU())
     return net
-
-
-def _worst(gap: Tensor, scale: Tensor) -> float:
-    """The largest gap in units of its scale; 0 where both are 0, NaN if anything is."""
-    return float((gap / scale.clamp_min(torch.finfo(scale.dtype).tiny)).max())
-
-
-def _expect(holds: bool, wanted: str, value: object) -> None:
-    if not holds:
-        raise BenchError(f"Expected {wanted}, got {value!r}.")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lrp_bench.contracts import BenchError
+from lrp_bench.explainers.arguments import expect_seed
 from lrp_bench.explainers.base import IsolatedExplainer
-
-# Constants of splitmix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators"), as signed int64.
-_STEP = 0x9E3779B97F4A7C15 - 2**64
-_FIRST = 0xBF58476D1CE4E5B9 - 2**64
-_SECOND = 0x94D049BB133111EB - 2**64
+from lrp_bench.explainers.draws import normal
 
 
 class Random(IsolatedExplainer):
     """Standard normal relevance, independent of model and target: the row whose SRG must be 0.
 
-    A sample's map depends only on the seed and the sample's values (as float32), so it is the same in any batch, in any
-    order and on any device (up to the rounding of the normal quantile); two identical samples share one map. The draws
-    come from a counter, not a stream: u_i = splitmix64(key + i * step), with the key a hash of seed and sample.
+    A sample's map depends only on the seed and the sample's values; see `draws`.
 
     Args:
         model: see IsolatedExplainer.
@@ -29,13 +25,46 @@ class Random(IsolatedExplainer):
 
     def __init__(self, model: nn.Module, example: Tensor, *, seed: int = 0) -> None:
         super().__init__(model, example)
-        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
-            raise BenchError(f"Expected seed to be an integer from 0 to 2**63 - 1, got {seed!r}.")
+        expect_seed(seed)
         self._seed = seed
 
     def _relevance(self, inputs: Tensor, target: Tensor) -> Tensor:
         dtype = inputs.dtype if inputs.is_floating_point() else torch.get_default_dtype()
         return standard_normal(inputs, self._seed).to(dtype)
+
+
+class Sobel(IsolatedExplainer):
+    """The strength of edges, sqrt(g_x^2 + g_y^2), of the mean over channels, independent of model and target.
+
+    g_x and g_y are the Sobel derivatives per pixel (weights 1/8); the border is repeated outwards. The strength is
+    shared equally by the channels, so that the sum over channels is it. A method that this row beats has found edges.
+
+    Raises:
+        BenchError: if the inputs are no images (batch, channels, height, width).
+    """
+
+    def __init__(self, model: nn.Module, example: Tensor) -> None:
+        super().__init__(model, example)
+        if example.dim() != 4 or not example.is_floating_point():
+            raise BenchError(
+                f"Expected images (batch, channels, height, width) for the edges of Sobel, got "
+                f"{tuple(example.shape)} of {example.dtype}: leave it out for this data set."
+            )
+
+    def _relevance(self, inputs: Tensor, target: Tensor) -> Tensor:
+        return sobel(inputs.mean(1, keepdim=True)).expand_as(inputs) / inputs.shape[1]
+
+
+def sobel(images: Tensor) -> Tensor:
+    """(batch, 1, height, width) -> the length of the Sobel gradient at each pixel, in the same shape.
+
+    >>> sobel(torch.arange(4.0).expand(1, 1, 3, 4))[0, 0, 1]
+    tensor([0.5000, 1.0000, 1.0000, 0.5000])
+    """
+    across = images.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
+    kernels = torch.stack([across, across.T])[:, None]
+    gradient = F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernels)
+    return gradient.square().sum(1, keepdim=True).sqrt()
 
 
 def standard_normal(samples: Tensor, seed: int) -> Tensor:
@@ -45,22 +74,4 @@ def standard_normal(samples: Tensor, seed: int) -> Tensor:
     >>> bool((standard_normal(x, 0)[1:] == standard_normal(x[1:], 0)).all())
     True
     """
-    # Adding 0 makes -0 and 0, which are equal values, equal bits.
-    bits = (samples.flatten(1).to(torch.float32) + 0.0).view(torch.int32).to(torch.int64)
-    counter = torch.arange(bits.shape[1], device=bits.device) * _STEP
-    key = _mix(_mix(bits + counter).sum(1, keepdim=True) ^ _mix(counter.new_tensor([seed])))
-    uniform = _shifted(_mix(key + counter), 12).double()  # 52 bits, so that u + 1/2 is exact
-    normal: Tensor = torch.special.ndtri((uniform + 0.5) * 2.0**-52)
-    return normal.view(samples.shape)
-
-
-def _mix(z: Tensor) -> Tensor:
-    z = (z ^ _shifted(z, 30)) * _FIRST
-    z = (z ^ _shifted(z, 27)) * _SECOND
-    return z ^ _shifted(z, 31)
-
-
-def _shifted(z: Tensor, by: int) -> Tensor:
-    """Right shift that fills with zeros; torch's own copies the sign."""
-    mask: int = 2 ** (64 - by) - 1
-    return (z >> by) & mask
+    return normal(samples, samples[0].numel(), seed, "map").view(samples.shape)

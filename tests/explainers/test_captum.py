@@ -14,6 +14,7 @@ import zennit.types
 from captum import attr
 from torch import Tensor, nn
 from torch.nn import functional as F
+from untouched import untouched
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.explainers.captum import LRP, DeepLift, InputXGradient, IntegratedGradients, Saliency
@@ -371,25 +372,6 @@ def test_the_batch_does_not_matter(method: type) -> None:
     torch.testing.assert_close(parts, whole)
 
 
-def state(model: nn.Module) -> dict[str, object]:
-    """All that could be left behind on a model, tensors as (identity, version)."""
-    return {
-        f"{name}.{key}": (id(value), value._version) if isinstance(value, Tensor) else copy.copy(value)
-        for name, module in model.named_modules()
-        for part in (vars(module), module._parameters, module._buffers)
-        for key, value in part.items()
-    }
-
-
-def explained(method: type, model: nn.Module, x: Tensor) -> None:
-    method(model, x).explain(x)
-
-
-def refused(method: type, model: nn.Module, x: Tensor) -> None:
-    with pytest.raises(BenchError, match="cannot explain this model"):
-        method(model, x)
-
-
 def gelu() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(72, 4), nn.GELU(), nn.Linear(4, 4))
 
@@ -397,30 +379,17 @@ def gelu() -> nn.Module:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("build", [minivgg, Residual])
 def test_the_model_comes_back_untouched(method: type, build: Callable[[], nn.Module]) -> None:
-    check_untouched(explained, method, build)
+    model, x = seeded(build), images()
+    with untouched(model, x):
+        method(model, x).explain(x)
 
 
 @pytest.mark.parametrize("method", [DeepLift, LRP])
 @pytest.mark.parametrize("build", [gelu, Reused])
 def test_the_model_comes_back_untouched_when_refused(method: type, build: Callable[[], nn.Module]) -> None:
-    check_untouched(refused, method, build)
-
-
-def check_untouched(
-    use: Callable[[type, nn.Module, Tensor], None], method: type, build: Callable[[], nn.Module]
-) -> None:
-    model, x = seeded(build).train(), images()
-    next(model.parameters()).requires_grad_(False)
-    before, weights, inputs = state(model), copy.deepcopy(model.state_dict()), x.clone()
-    flags = [parameter.requires_grad for parameter in model.parameters()]
-    use(method, model, x)
-    assert state(model) == before
-    torch.testing.assert_close(model.state_dict(), weights, rtol=0, atol=0)
-    assert [parameter.requires_grad for parameter in model.parameters()] == flags
-    assert all(module.training for module in model.modules())
-    assert all(parameter.grad is None for parameter in model.parameters())
-    torch.testing.assert_close(x, inputs, rtol=0, atol=0)
-    assert not x.requires_grad
+    model, x = seeded(build), images()
+    with untouched(model, x), pytest.raises(BenchError, match="cannot explain this model"):
+        method(model, x)
 
 
 def test_a_model_in_training_mode_is_explained_as_it_predicts() -> None:

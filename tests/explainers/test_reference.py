@@ -8,12 +8,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import ndimage, stats
 from torch import Tensor, nn
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.explainers import reference
-from lrp_bench.explainers.reference import Random, standard_normal
+from lrp_bench.explainers.reference import Random, Sobel, standard_normal
 
 
 def model(classes: int = 4) -> nn.Module:
@@ -95,3 +95,12 @@ def test_any_kind_of_input_gets_a_map(dtype: torch.dtype, expected: torch.dtype)
 def test_a_bad_seed_says_what_was_expected(seed: object) -> None:
     with pytest.raises(BenchError, match="Expected seed to be an integer"):
         Random(model(), images(1), seed=seed)
+
+
+def test_sobel_is_that_of_scipy_on_the_mean_over_channels() -> None:
+    x = images(3).double()
+    relevance = Sobel(model().double(), x).explain(x).relevance
+    for image, edges in zip(x.mean(1).numpy(), relevance.sum(1), strict=True):
+        across, down = (torch.from_numpy(ndimage.sobel(image, axis, mode="nearest")) / 8 for axis in (0, 1))
+        torch.testing.assert_close(edges, torch.hypot(across, down))
+    torch.testing.assert_close(relevance[:, 0], relevance.sum(1) / 3)

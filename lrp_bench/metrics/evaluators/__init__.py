@@ -3,6 +3,7 @@
 from lrp_bench.metrics.evaluators.agreement import Agreement
 from lrp_bench.metrics.evaluators.base import Context, Evaluator
 from lrp_bench.metrics.evaluators.conservation import Conservation
+from lrp_bench.metrics.evaluators.cost import Cost
 from lrp_bench.metrics.evaluators.flipping import Flipping
 from lrp_bench.metrics.evaluators.localisation import Localisation
 from lrp_bench.metrics.evaluators.naopc import NormalisedAOPC
@@ -15,6 +16,7 @@ __all__ = [
     "Agreement",
     "Conservation",
     "Context",
+    "Cost",
     "Evaluator",
     "Flipping",
     "Localisation",

@@ -1,0 +1,103 @@
+"""Captum's methods that fit a linear model to the scores of random choices of patches."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from captum import attr
+from captum._utils.models.linear_model import SkLearnRidge
+from captum.attr._core.lime import get_exp_kernel_similarity_function
+from torch import Tensor, nn
+
+from lrp_bench.explainers.arguments import expect, expect_number
+from lrp_bench.explainers.draws import bits
+from lrp_bench.explainers.patches import Switched
+from lrp_bench.explainers.perturbation import SampledPatches
+
+
+class Surrogate(SampledPatches):
+    """The weights of a linear model fitted to the scores of random choices of patches, one fit for each sample."""
+
+    @abstractmethod
+    def _method(self, game: Switched) -> attr.Lime: ...
+
+    def _worth(self, game: Switched, switches: Tensor, inputs: Tensor, target: Tensor) -> Tensor:
+        method, keys = self._method(game), bits(inputs, 1, self._seed, "generator")[:, 0].tolist()
+        before = torch.random.get_rng_state()  # Captum draws on the CPU, from the global generator
+        try:
+            return torch.cat([self._fit(method, *row) for row in zip(keys, switches, inputs, target, strict=True)])
+        finally:
+            torch.random.set_rng_state(before)
+
+    def _fit(self, method: attr.Lime, key: int, switches: Tensor, inputs: Tensor, target: Tensor) -> Tensor:
+        torch.default_generator.manual_seed(key)
+        weights: Tensor = method.attribute(
+            switches[None],
+            target=target[None],
+            additional_forward_args=(inputs[None],),
+            n_samples=self._n_samples,
+            perturbations_per_eval=self._internal_batch_size,
+            return_input_shape=False,
+        )
+        return weights.view(1, -1)
+
+
+class KernelShap(Surrogate):
+    """Shapley values by weighted least squares (Lundberg, Lee 2017), on n_samples choices of patches.
+
+    n_samples below the number of patches leaves the fit undetermined.
+    """
+
+    def _method(self, game: Switched) -> attr.Lime:
+        return attr.KernelShap(game)
+
+
+class Lime(Surrogate):
+    """A ridge regression on choices of patches, near ones weighing more (Ribeiro et al. 2016).
+
+    Each patch is present with probability 1/2. A choice z weighs exp(-d^2 / (2 kernel_width^2)), d being the cosine
+    distance of z from the choice of all patches.
+
+    Args:
+        model: see IsolatedExplainer.
+        example: see IsolatedExplainer.
+        kernel_width: in the formula above.
+        alpha: penalty on the squared weights.
+        patch: see PatchExplainer.
+        baseline: see PerturbationExplainer.
+        n_samples: see SampledPatches.
+        seed: see SampledPatches.
+        internal_batch_size: see PerturbationExplainer.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example: Tensor,
+        *,
+        kernel_width: float = 0.25,
+        alpha: float = 1.0,
+        patch: int | None = None,
+        baseline: float = 0.0,
+        n_samples: int = 256,
+        seed: int = 0,
+        internal_batch_size: int = 256,
+    ) -> None:
+        expect_number("kernel_width", kernel_width)
+        expect(kernel_width > 0, "kernel_width to be > 0", kernel_width)
+        expect_number("alpha", alpha, least=0)
+        self._kernel_width, self._alpha = kernel_width, alpha
+        super().__init__(
+            model,
+            example,
+            patch=patch,
+            baseline=baseline,
+            n_samples=n_samples,
+            seed=seed,
+            internal_batch_size=internal_batch_size,
+        )
+
+    def _method(self, game: Switched) -> attr.Lime:
+        near = get_exp_kernel_similarity_function("cosine", kernel_width=self._kernel_width)
+        return attr.Lime(game, interpretable_model=SkLearnRidge(alpha=self._alpha), similarity_func=near)
