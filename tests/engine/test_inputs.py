@@ -277,7 +277,40 @@ def test_a_file_that_is_missing_or_damaged_is_said(tmp_path: Path) -> None:
             LRP(tmp_path / "damaged.pt2", RULE, example=x)
 
 
-def test_a_program_in_training_mode_is_refused() -> None:
-    model = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5), nn.Linear(3, 2)).train()
-    with pytest.raises(BenchError, match="rule"):
-        LRP(program(model, torch.randn(3, 4)), RULE, example=torch.randn(3, 4))
+IN_TRAINING: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
+    "native_dropout": (nn.Dropout(0.5), (3, 4)),
+    "bernoulli": (nn.AlphaDropout(0.5), (3, 4)),
+    "rrelu": (nn.RReLU(), (3, 4)),
+    "_native_batch_norm_legit_functional": (nn.BatchNorm1d(4), (3, 4)),
+}
+
+
+@pytest.mark.parametrize("operator", IN_TRAINING)
+def test_a_program_in_training_mode_is_refused(operator: str) -> None:
+    layer, shape = IN_TRAINING[operator]
+    model, x = nn.Sequential(nn.Linear(4, 4), layer, nn.Linear(4, 2)).train(), torch.randn(shape)
+    with pytest.raises(BenchError, match=rf"Expected a model in eval mode.*got aten::{operator} in 1: .*model.eval"):
+        LRP(program(model, x), RULE, example=x)
+
+
+class Counting(nn.Module):
+    """A model that takes the length of its batch as a plain number."""
+
+    def __init__(self, count: Callable[[Tensor], int]) -> None:
+        super().__init__()
+        self.count, self.conv, self.head = count, nn.Conv2d(1, 3, 3), nn.Linear(48, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.conv(x).relu()
+        return self.head(h.view(self.count(x), -1)), self.head(self.head.weight)
+
+
+@pytest.mark.parametrize("count", [len, lambda x: int(x.shape[0])], ids=["len(x)", "int(x.shape[0])"])
+def test_the_length_of_a_batch_may_be_a_plain_number(count: Callable[[Tensor], int]) -> None:
+    """Captured for any batch all the same, with the modules' names and several outputs."""
+    model, x = Counting(count), torch.randn(3, 1, 6, 6)
+    plain = nn.Sequential(model.conv, nn.ReLU(), nn.Flatten(), model.head)
+    lrp = LRP(model, RULE, example=x, output=0)
+    for given in (x, x[:1], torch.cat([x, x])):
+        assert_close(lrp(given).relevance, LRP(plain, RULE, example=x)(given).relevance)
+    assert {"conv", "head"} <= set(lrp(x).layers)

@@ -104,6 +104,39 @@ def test_siblings_share_their_input() -> None:
     assert_close(e.layers["left"], left)
 
 
+class Gather(nn.Module):
+    """A module of two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Linear(4, 3), nn.Linear(3, 3)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.left(a) - self.right(b)
+
+
+class TwoInputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.gather = nn.Linear(5, 4), nn.Linear(5, 3), Gather()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gather(self.first(x), self.second(x))
+
+
+def test_each_input_of_a_module_has_its_own_relevance() -> None:
+    """Named after the module, in the order in which they are used: `gather`, `gather[1]`."""
+    net, x = TwoInputs(), torch.randn(3, 5)
+    e = LRP(net, Epsilon(0.1), example=x)(x)
+    assert_close(e.layers["gather"], e.layers["gather.left"])
+    assert_close(e.layers["gather[1]"], e.layers["gather.right"])
+    assert e.layers["gather"].shape == (3, 4)
+    assert e.layers["gather[1]"].shape == (3, 3)
+    alone = LRP(net.gather, Epsilon(0.1), example=(net.first(x), net.second(x)))
+    parts = alone((net.first(x).detach(), net.second(x).detach()), e.target).relevance
+    assert_close((e.layers["gather"], e.layers["gather[1]"]), parts)
+
+
 class Recurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()

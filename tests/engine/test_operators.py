@@ -316,41 +316,6 @@ def test_functional_calls_equal_modules(composite: Rule) -> None:
     assert_close(first, second)
 
 
-ACTIVATIONS: dict[str, list[nn.Module]] = {
-    "kinks": [nn.ReLU(), nn.LeakyReLU(0.2), nn.ReLU6(), nn.Hardtanh(), nn.Hardswish(), nn.Hardsigmoid()],
-    "smooth": [nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Mish(), nn.ELU(), nn.SELU(), nn.CELU(), nn.Softplus()],
-    "bounded": [nn.Tanh(), nn.Sigmoid(), nn.LogSigmoid(), nn.Threshold(0.1, 0.0)],
-    "learned": [nn.PReLU()],
-    "random in training": [nn.RReLU()],
-}
-
-
-class Parallel(nn.Module):
-    """Several activations of the same values, side by side."""
-
-    def __init__(self, activations: list[nn.Module]) -> None:
-        super().__init__()
-        self.first, self.activations = nn.Linear(5, 4), nn.ModuleList(activations)
-        self.head = nn.Linear(4 * len(activations), 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.first(x)
-        return self.head(torch.cat([f(h) for f in self.activations], 1))
-
-
-@pytest.mark.parametrize("kind", ACTIVATIONS)
-def test_activations_pass_relevance_unchanged(kind: str) -> None:
-    net, x = Parallel(ACTIVATIONS[kind]).double().eval(), torch.randn(3, 5)
-    e = LRP(net, Epsilon(0.1), example=x)(x)
-    assert_close(e.logits, net(x))
-    h = net.first(x).detach()
-    hidden = torch.cat([f(h) for f in net.activations], 1).detach()
-    R = walk(nn.Sequential(net.head), {0: Epsilon(0.1)}, hidden, one_hot(e.logits)).relevance[0]
-    for i, part in enumerate(R.split(4, 1)):
-        assert_close(e.layers[f"activations.{i}"], part, rtol=1e-9, atol=1e-12)
-    assert_close(e.relevance, through(net.first, Epsilon(0.1), x, sum(R.split(4, 1))), rtol=1e-9, atol=1e-12)
-
-
 class Block(nn.Module):
     """A module of its own, to be named in messages."""
 

@@ -446,3 +446,34 @@ def test_states_made_like_the_input_carry_nothing(nets: dict[str, tuple[Reader, 
             return self.head(self.read(x, (state, torch.zeros_like(state)))[0][:, -1])
 
     assert_close(LRP(Explicit(), Zero(), example=x)(x).relevance, LRP(inner, Zero(), example=x)(x).relevance)
+
+
+class Unrolled(nn.Module):
+    """A cell called once a step, as people write it."""
+
+    def __init__(self, whole: Reader, cell: nn.RNNCellBase) -> None:
+        super().__init__()
+        self.cell, self.head = cell, whole.head
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            getattr(cell, name).data = getattr(whole.read, f"{name}_l0").data
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = self.cell(x[:, 0])
+        for t in range(1, x.shape[1]):
+            state = self.cell(x[:, t], state)
+        return self.head(state[0] if isinstance(state, tuple) else state)
+
+
+CELLS = {"LSTM": nn.LSTMCell, "GRU": nn.GRUCell, "RNN": nn.RNNCell}
+
+
+@pytest.mark.parametrize("rule", [Epsilon(0.1), Epsilon(0.1, bias="redistribute"), AlphaBeta()], ids=repr)
+@pytest.mark.parametrize("kind", CELLS)
+def test_cells_in_a_loop_are_the_network(kind: str, rule: Rule) -> None:
+    whole = Reader(kind)
+    x = torch.randn(3, 4, whole.read.input_size)
+    cells = Unrolled(whole, CELLS[kind](whole.read.input_size, whole.read.hidden_size))
+    assert_close(cells(x), whole(x))
+    first, second = (LRP(net, rule, example=x)(x) for net in (whole, cells))
+    assert_close(second.relevance, first.relevance, rtol=1e-9, atol=1e-11)
+    assert {name for name in second.ledger if "cell" in name} == {"cell", "cell@1", "cell@2", "cell@3"}
