@@ -46,7 +46,7 @@ class _Record(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, R: Tensor) -> tuple[Tensor, None, None]:
-        ctx.trace.layers[ctx.name] = R
+        ctx.trace.layers[ctx.name] = R.contiguous()
         return R, None, None
 
 
