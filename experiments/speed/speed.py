@@ -1,9 +1,11 @@
 """Time the engine beside a gradient, Zennit and Captum, and the perturbation curves beside plain forward passes.
 
-    python experiments/speed/speed.py [--networks minivgg vgg16 resnet50] [--repeats 5] [--threads 2] [--out FOLDER]
+    python experiments/speed/speed.py [--networks minivgg vgg16 resnet50 vit_b_16] [--parts engine curves]
+        [--repeats 5] [--threads 2] [--out FOLDER]
 
 All contenders run in this one process, in turn, and their medians are compared: the machine may drift, the ratios
-hold. Writes engine.csv, engine.md, curves.csv and curves.md, with _gpu in their names where they ran on one.
+hold. Memory is measured in a run of its own. Writes engine.csv, engine.md, curves.csv and curves.md, with _gpu in
+their names where they ran on one.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ import argparse
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +24,7 @@ import torch
 import torchvision
 from captum import attr as captum_attr
 from captum.attr._utils.lrp_rules import EpsilonRule
+from memory import peak_memory
 from torch import Tensor, nn
 from zennit import rules as zennit_rules
 from zennit.attribution import Gradient
@@ -28,6 +33,7 @@ from zennit.torchvision import ResNetCanonizer
 from zennit.types import Activation, AvgPool, BatchNorm, Convolution, Linear
 
 from lrp_bench.engine import LRP
+from lrp_bench.engine.composites import CPLRP, AttnLRP, Composite
 from lrp_bench.engine.rules import AlphaBeta, Epsilon, Gamma, Rule, ZPlus
 from lrp_bench.metrics.flipping import Constant, PerturbationCurve
 from lrp_bench.models import MiniVGG
@@ -38,12 +44,30 @@ RULES: Mapping[str, tuple[Rule, zennit_rules.BasicHook]] = {
     "gamma": (Gamma(0.25), zennit_rules.Gamma(0.25)),
     "alpha-beta": (AlphaBeta(2.0, 1.0), zennit_rules.AlphaBeta(2.0, 1.0)),
 }
-NETWORKS: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "minivgg": (lambda: MiniVGG([3, 32, 32], 10), (64, 3, 32, 32)),
-    "vgg16": (lambda: torchvision.models.vgg16(weights=None), (8, 3, 224, 224)),
-    "resnet50": (lambda: torchvision.models.resnet50(weights=None), (8, 3, 224, 224)),
+ATTENTIVE: Mapping[str, tuple[Rule | Composite, None]] = {
+    "epsilon": (Epsilon(1e-6), None),
+    "AttnLRP": (AttnLRP(), None),
+    "CP-LRP": (CPLRP(), None),
 }
 Work = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is explained, and how: rules with Zennit's hook for the same one, None where it has none."""
+
+    build: Callable[[], nn.Module]
+    shape: tuple[int, ...]
+    rules: Mapping[str, tuple[Rule | Composite, zennit_rules.BasicHook | None]]
+    captum: bool = False  # whose LRP refuses or misjudges the others
+
+
+NETWORKS: dict[str, Network] = {
+    "minivgg": Network(lambda: MiniVGG([3, 32, 32], 10), (64, 3, 32, 32), RULES, captum=True),
+    "vgg16": Network(lambda: torchvision.models.vgg16(weights=None), (8, 3, 224, 224), RULES),
+    "resnet50": Network(lambda: torchvision.models.resnet50(weights=None), (8, 3, 224, 224), RULES),
+    "vit_b_16": Network(lambda: torchvision.models.vit_b_16(weights=None), (8, 3, 224, 224), ATTENTIVE),
+}
 
 
 def gradient(model: nn.Module, x: Tensor) -> Work:
@@ -77,19 +101,9 @@ def captum(model: nn.Module, x: Tensor) -> Work:
         for leaf in leaves:
             if not isinstance(leaf, nn.ReLU | nn.Dropout | nn.MaxPool2d):
                 leaf.rule = EpsilonRule()
-        return captum_attr.LRP(model).attribute(x, target=0)
+        return captum_attr.LRP(model).attribute(x.detach().requires_grad_(), target=0)
 
     return work
-
-
-def peak_memory(work: Work, device: torch.device) -> float:
-    """MiB of tensors above what was held before, at the worst moment; NaN on a CPU, whose allocator does not tell."""
-    if device.type != "cuda":
-        return float("nan")
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    work()
-    return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
 def timed(contenders: Mapping[str, Work], repeats: int, device: torch.device) -> pd.DataFrame:
@@ -98,51 +112,68 @@ def timed(contenders: Mapping[str, Work], repeats: int, device: torch.device) ->
     memory = {name: (work(), peak_memory(work, device))[1] for name, work in contenders.items()}
     for _ in range(repeats):
         for name, work in contenders.items():
-            _finish(device)
-            began = time.perf_counter()
-            work()
-            _finish(device)
-            seconds[name].append(time.perf_counter() - began)
+            seconds[name].append(clock(work, device))
     rows = [(name, statistics.median(s), min(s), max(s), memory[name]) for name, s in seconds.items()]
     return pd.DataFrame(rows, columns=["contender", "seconds", "least", "greatest", "MiB"]).set_index("contender")
 
 
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def engine(network: str, repeats: int, device: torch.device) -> pd.DataFrame:
-    """All rules on one network."""
-    build, shape = NETWORKS[network]
-    torch.manual_seed(0)
-    model = build().eval().requires_grad_(False).to(device)
-    x = torch.randn(shape, device=device)
-    contenders: dict[str, Work] = {"gradient": gradient(model, x)}
-    capture = {}
-    for name, (rule, peer) in RULES.items():
+def clock(work: Work, device: torch.device) -> float:
+    """Seconds of one run; on a GPU between two events on the device."""
+    if device.type != "cuda":
         began = time.perf_counter()
-        lrp = LRP(model, rule, example=x)
-        capture[f"lrp_bench {name}"] = time.perf_counter() - began
-        contenders[f"lrp_bench {name}"] = lambda lrp=lrp: lrp(x)
-        contenders[f"zennit {name}"] = zennit(model, x, peer)
-    if network == "minivgg":  # Captum's LRP refuses or misjudges the others
-        plain = build().eval().requires_grad_(False).to(device)
-        for module in plain.modules():
-            if isinstance(module, nn.ReLU):
-                module.inplace = False
-        contenders["captum epsilon"] = captum(plain, x)
-    table = timed(contenders, repeats, device)
-    table["gradients"] = table["seconds"] / table.loc["gradient", "seconds"]
-    table["memory ratio"] = table["MiB"] / table.loc["gradient", "MiB"]
-    table["faster than zennit"] = [
-        table.loc[name.replace("lrp_bench", "zennit"), "seconds"] / row["seconds"]
-        if "lrp_bench" in name
-        else float("nan")
-        for name, row in table.iterrows()
-    ]
+        work()
+        return time.perf_counter() - began
+    began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    began.record()
+    work()
+    ended.record()
+    torch.cuda.synchronize()
+    return began.elapsed_time(ended) / 1000
+
+
+def engine(network: Network, name: str, repeats: int, device: torch.device) -> pd.DataFrame:
+    """All its rules on one network."""
+    torch.manual_seed(0)
+    model = network.build().eval().requires_grad_(False).to(device)
+    x = torch.randn(network.shape, device=device)
+    last = {"memory_format": torch.channels_last}
+    contenders = {"gradient": gradient(model, x)}
+    contenders["gradient, channels last"] = gradient(deepcopy(model).to(**last), x.to(**last))
+    capture = {}
+    for rule, (ours, hook) in network.rules.items():
+        began = time.perf_counter()
+        lrp = LRP(model, ours, example=x)
+        capture[f"lrp_bench {rule}"] = time.perf_counter() - began
+        contenders[f"lrp_bench {rule}"] = lambda lrp=lrp: lrp(x)
+        if hook is not None:
+            contenders[f"zennit {rule}"] = zennit(model, x, hook)
+    if network.captum:
+        contenders["captum epsilon"] = captum(_out_of_place(model), x)
+    table = compared(timed(contenders, repeats, device))
     table["capture s"] = pd.Series(capture)
-    return table.assign(network=f"{network} ({shape[0]})").reset_index().set_index(["network", "contender"])
+    return table.assign(network=f"{name} ({len(x)})").reset_index().set_index(["network", "contender"])
+
+
+def compared(table: pd.DataFrame) -> pd.DataFrame:
+    """With the ratios to the gradient, and to Zennit where it has the same rule."""
+    unit = table.loc["gradient"]
+    peers = [name.replace("lrp_bench", "zennit") if "lrp_bench" in name else None for name in table.index]
+    return table.assign(
+        gradients=table["seconds"] / unit["seconds"],
+        **{
+            "memory ratio": table["MiB"] / unit["MiB"],
+            "times faster than zennit": table["seconds"].reindex(peers).to_numpy() / table["seconds"],
+        },
+    )
+
+
+def _out_of_place(model: nn.Module) -> nn.Module:
+    copied = deepcopy(model)
+    for module in copied.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    return copied
 
 
 def curves(repeats: int, device: torch.device) -> pd.DataFrame:
@@ -202,25 +233,27 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write."""
+    gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["minivgg"])
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--parts", nargs="+", choices=("engine", "curves"), default=("engine", "curves"))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    suffix = "_gpu" if device.type == "cuda" else ""
-    tables = [engine(network, options.repeats, device) for network in options.networks]
-    write(pd.concat(tables), options.out / f"engine{suffix}", "The engine beside a gradient, Zennit and Captum")
-    write(
-        curves(options.repeats, device),
-        options.out / f"curves{suffix}",
-        "Perturbation curves beside plain forward passes",
-    )
+    device = torch.device("cuda" if gpu else "cpu")
+    suffix = "_gpu" if gpu else ""
+    if "engine" in options.parts:
+        tables = [engine(NETWORKS[name], name, options.repeats, device) for name in options.networks]
+        title = "The engine beside a gradient, Zennit and Captum"
+        write(pd.concat(tables), options.out / f"engine{suffix}", title)
+    if "curves" in options.parts:
+        title = "Perturbation curves beside plain forward passes"
+        write(curves(options.repeats, device), options.out / f"curves{suffix}", title)
 
 
 if __name__ == "__main__":
