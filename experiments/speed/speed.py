@@ -50,6 +50,11 @@ ATTENTIVE: Mapping[str, tuple[Rule | Composite, None]] = {
     "CP-LRP": (CPLRP(), None),
 }
 Work = Callable[[], object]
+ENGINE_NOTE = (
+    " One gradient with respect to the input, in the model's own layout, is the unit; on a CPU the engine computes its "
+    "convolutions channels last, and the second row says what that alone gives a gradient. Memory: of tensors, above "
+    "what was held before."
+)
 
 
 @dataclass(frozen=True)
@@ -202,13 +207,15 @@ def curves(repeats: int, device: torch.device) -> pd.DataFrame:
     return table
 
 
-def write(table: pd.DataFrame, path: Path, title: str) -> None:
+def write(table: pd.DataFrame, path: Path, title: str, note: str = "") -> None:
     """As csv and as a Markdown table."""
     table.to_csv(path.with_suffix(".csv"), float_format="%.5g")
     shown = table.reset_index()
     cells = [[f"{v:.3g}" if isinstance(v, float) else str(v) for v in row] for row in shown.itertuples(index=False)]
     lines = [" | ".join(row) for row in ([*map(str, shown.columns)], ["---"] * shown.shape[1], *cells)]
-    text = f"# {title}\n\n{machine()}\n\n" + "\n".join(f"| {line.replace('nan', 'n.a.')} |" for line in lines) + "\n"
+    text = (
+        f"# {title}\n\n{machine()}{note}\n\n" + "\n".join(f"| {line.replace('nan', 'n.a.')} |" for line in lines) + "\n"
+    )
     path.with_suffix(".md").write_text(text)
     print(text)
 
@@ -250,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "engine" in options.parts:
         tables = [engine(NETWORKS[name], name, options.repeats, device) for name in options.networks]
         title = "The engine beside a gradient, Zennit and Captum"
-        write(pd.concat(tables), options.out / f"engine{suffix}", title)
+        write(pd.concat(tables), options.out / f"engine{suffix}", title, ENGINE_NOTE)
     if "curves" in options.parts:
         title = "Perturbation curves beside plain forward passes"
         write(curves(options.repeats, device), options.out / f"curves{suffix}", title)

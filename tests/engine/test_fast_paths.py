@@ -78,7 +78,7 @@ def test_a_relu_within_a_layer_or_a_sum(rule: Rule, bias: str) -> None:
 def test_the_layout_in_memory(rule: Rule, monkeypatch: pytest.MonkeyPatch) -> None:
     net, _, x = networks()
     fast = LRP(net, rule, example=x)(x)
-    monkeypatch.setattr(operators, "_fast", lambda weight, transposed: weight)
+    monkeypatch.setattr(operators, "_channels_last", lambda weight, transposed: weight)
     plain = LRP(net, rule, example=x)(x)
     assert_close(fast.relevance, plain.relevance, rtol=1e-9, atol=1e-12)
     assert fast.relevance.is_contiguous()
