@@ -34,7 +34,7 @@ report: $(READY) ## tables and figures of the latest sweep
 	$(BIN)/python -m lrp_bench.report
 
 speed: $(READY) ## time the engine and the metrics beside other implementations
-	$(BIN)/python experiments/speed/speed.py
+	$(BIN)/python experiments/speed/engine.py
 	$(BIN)/python experiments/speed/metrics.py
 
 clean: ## remove caches and builds (outputs/ and .venv/ stay)

@@ -17,7 +17,7 @@ import quantus
 import torch
 from quantus.functions.perturb_func import noisy_linear_imputation
 from scipy.stats import kendalltau
-from speed import Work, timed, write
+from timing import Work, timed, write
 from torch import Tensor
 
 from lrp_bench.metrics.flipping import Constant, PerturbationCurve

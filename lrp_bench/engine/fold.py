@@ -10,6 +10,8 @@ from lrp_bench.engine.capture import Program
 
 MERGED_INTO = {"aten::linear", "aten::conv1d", "aten::conv2d", "aten::conv3d"}
 
+VIEWS = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default)
+
 
 def fold(program: Program) -> None:
     """All of it, in place."""
@@ -18,6 +20,8 @@ def fold(program: Program) -> None:
             program.graph.erase_node(node)
         elif operator_name(node) == "aten::pow" and node.args[1] == 2:
             node.target, node.args = torch.ops.aten.mul.Tensor, (node.args[0], node.args[0])
+        elif node.target in VIEWS:  # the steps' layouts in memory need not be the model's
+            node.target = torch.ops.aten.reshape.default
     _fold_constants(program)
     _set_infinities(program)
     _fold_batch_norms(program)

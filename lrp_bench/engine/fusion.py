@@ -21,7 +21,9 @@ def fuse_relus(survey: Survey, root: Root) -> None:
         layer = node.args[0]
         before = root.step(layer)
         alone = len(layer.users) == 1 and vanishing[node]
-        if isinstance(before, AffineStep) and alone and not before.rule.relative:  # its rms is that of z itself
+        if not (isinstance(before, AffineStep | SumStep) and alone):
+            continue
+        if not before.rule.relative:  # its rms is that of z itself
             before.rectified = True
             absorb(layer, node)
             node.replace_all_uses_with(layer)

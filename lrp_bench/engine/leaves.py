@@ -36,6 +36,6 @@ def relevance_of(
     wanted = [leaf for leaf in leaves if leaf is not None]
     received = iter(torch.autograd.grad(logits, wanted, start, materialize_grads=True))
     return tuple(
-        torch.zeros_like(x, dtype=logits.dtype) if leaf is None else next(received)
+        torch.zeros_like(x, dtype=logits.dtype) if leaf is None else next(received).contiguous()
         for x, leaf in zip(inputs, leaves, strict=True)
     )

@@ -11,8 +11,8 @@ def stabilize(z: Tensor, epsilon: float, *, relative: bool = False) -> Tensor:
 
     relative: epsilon is multiplied by the root mean square of each sample's z, so that it has no unit.
     """
-    offset = epsilon * rms(z) if relative else z.new_tensor(epsilon)
-    return z + torch.where(z < 0, -offset, offset)
+    offset = epsilon * rms(z) if relative else z.new_full((), epsilon)
+    return torch.copysign(offset, z).add_(z)  # IEEE's -0 is a sum of nothing but zeros, which receive nothing
 
 
 def rms(z: Tensor) -> Tensor:

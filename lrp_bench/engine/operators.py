@@ -89,7 +89,13 @@ def _convolution(node: fx.Node, value: Value) -> Affine:
     same = isinstance(a["padding"], str)
     padding = _named_padding(a["padding"], a["weight"].shape[2:], dilation) if same else each("padding", 0)
     geometry = (each("stride", 1), padding, dilation, transposed, each("output_padding", 0), a["groups"])
-    return Convolution(a["weight"], a["bias"], *geometry)
+    return Convolution(_channels_last(a["weight"], transposed), a["bias"], *geometry)
+
+
+def _channels_last(weight: Tensor, transposed: bool) -> Tensor:
+    """In the layout that oneDNN computes in, which then all activations have: no changing it to and fro."""
+    applies = weight.dim() == 4 and weight.device.type == "cpu" and not transposed
+    return weight.contiguous(memory_format=torch.channels_last) if applies else weight
 
 
 def _named_padding(name: str, kernel: torch.Size, dilation: list[int]) -> list[int]:

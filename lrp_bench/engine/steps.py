@@ -53,7 +53,7 @@ class _Record(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, R: Tensor) -> tuple[Tensor, None, None]:
-        ctx.trace.layers[ctx.name] = R
+        ctx.trace.layers[ctx.name] = R.contiguous()
         return R, None, None
 
 
@@ -123,11 +123,15 @@ class _Pass(torch.autograd.Function):
 
 
 class SumStep(nn.Module):
-    """a + factor * b of two activations: relevance is split in proportion to the parts, stabilised by the rule."""
+    """a + factor * b of two activations: relevance is split in proportion to the parts, stabilised by the rule.
+
+    rectified: a ReLU follows and is applied here, in place.
+    """
 
     def __init__(self, name: str, factor: float, rule: Rule, layouts: Layouts = PAIR) -> None:
         super().__init__()
         self.name, self.factor, self.rule, self.layouts = name, factor, rule, layouts
+        self.rectified = False
 
     def forward(self, a: Tensor, b: Tensor, *, trace: Trace | None) -> Tensor:
         """The sum, broadcast."""
@@ -137,18 +141,25 @@ class SumStep(nn.Module):
 class _Split(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, step: SumStep, trace: Trace | None) -> Tensor:
+        z = torch.add(a, b, alpha=step.factor)
+        if step.rectified:
+            z.relu_()
         ctx.step, ctx.trace = step, trace
-        ctx.save_for_backward(a, b)
-        return torch.add(a, b, alpha=step.factor)
+        ctx.save_for_backward(a, b, z if step.rectified else None)
+        return z
 
     @staticmethod
     def backward(ctx: Any, R: Tensor) -> tuple[Tensor, Tensor, None, None]:
         step: SumStep = ctx.step
-        a, b = ctx.saved_tensors
-        z = torch.add(a, b, alpha=step.factor)
-        s = quotient(R, z, step.rule.epsilon, relative=step.rule.relative)
-        kept = (R - s * z) if ctx.trace is not None or step.rule.bias == "redistribute" else None
-        first, second = s * a, (s * b).mul_(step.factor)
+        a, b, z = ctx.saved_tensors
+        if z is None:
+            z = torch.add(a, b, alpha=step.factor)
+        accounted = ctx.trace is not None or step.rule.bias == "redistribute"
+        epsilon, relative = step.rule.epsilon, step.rule.relative
+        s = quotient(R, z.clone() if accounted else z, epsilon, relative=relative, sign=int(step.rectified))
+        kept = (R - s * z) if accounted else None
+        first, second = s * a, s.mul_(b)
+        second = second if step.factor == 1 else second.mul_(step.factor)
         if kept is not None and step.rule.bias == "redistribute":
             first, second, kept = first + kept / 2, second + kept / 2, torch.zeros_like(kept)
         first, second = first.sum_to_size(a.shape), second.sum_to_size(b.shape)
