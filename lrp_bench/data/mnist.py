@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Unpack
 
+from torch.nn.functional import pad
 from torchvision import datasets
 
 from lrp_bench.contracts import BenchError
+from lrp_bench.data.arguments import whole
 from lrp_bench.data.base import Contents, Settings, TensorData
 from lrp_bench.data.batching import Split
 from lrp_bench.data.download import ensure
@@ -20,14 +22,15 @@ class MNIST(TensorData):
 
     Args:
         root: the data directory.
+        padding: rows and columns of black that are added on each side.
         **settings: those of every data set, see TensorData.
     """
 
     source: ClassVar[Any] = datasets.MNIST
 
-    def __init__(self, *, root: str | Path, **settings: Unpack[Settings]) -> None:
+    def __init__(self, *, root: str | Path, padding: int = 0, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
-        self.root = Path(root)
+        self.root, self.padding = Path(root), whole("dataset.padding", padding, 0)
 
     def read(self) -> Contents:
         """Read the original IDX files."""
@@ -42,7 +45,7 @@ class MNIST(TensorData):
         except (AssertionError, IndexError, OSError, RuntimeError, TypeError, ValueError) as error:
             folder = self.root / self.source.__name__ / "raw"
             raise BenchError(f"Expected whole IDX files in {folder}, got: {error}; fetch them again") from error
-        return Split(stored.data.unsqueeze(1), stored.targets.long())
+        return Split(pad(stored.data.unsqueeze(1), [self.padding] * 4), stored.targets.long())
 
 
 class FashionMNIST(MNIST):

@@ -7,6 +7,7 @@ from inspect import Parameter, signature
 from typing import Any, cast
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
@@ -24,6 +25,9 @@ class Classifier(pl.LightningModule):
         optimizer: makes the optimizer from the parameters.
         scheduler: makes the learning rate schedule from the optimizer. One that must know how long the training is
             (its argument is total_steps or T_max) is told, and advances each step; any other advances each epoch.
+        augment: changes the inputs of a training batch.
+        channels_last: keep pictures and weights with their channels side by side in memory, which convolutions are
+            faster with.
     """
 
     def __init__(
@@ -32,9 +36,14 @@ class Classifier(pl.LightningModule):
         classes: int,
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., Any] | None = None,
+        augment: Callable[[Tensor], Tensor] | None = None,
+        channels_last: bool = False,
     ) -> None:
         super().__init__()
-        self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
+        self.model, self.optimizer, self.scheduler, self.augment = model, optimizer, scheduler, augment
+        self.channels_last = channels_last
+        if channels_last:
+            model.to(memory_format=torch.channels_last)
         names = [f"{part}/accuracy" for part in ("train", "val", "test")]
         self.accuracy = nn.ModuleDict({name: MulticlassAccuracy(classes, average="micro") for name in names})
 
@@ -45,7 +54,8 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        return self._step("train", batch)
+        inputs, labels = batch
+        return self._step("train", (self.augment(inputs) if self.augment else inputs, labels))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Measure one batch."""
@@ -63,9 +73,12 @@ class Classifier(pl.LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": schedule(self.scheduler, optimizer, steps)}
 
+    def _pictures(self, inputs: Tensor) -> bool:
+        return self.channels_last and inputs.dim() == 4
+
     def _step(self, part: str, batch: tuple[Tensor, Tensor]) -> Tensor:
         inputs, labels = batch
-        logits = self(inputs)
+        logits = self(inputs.to(memory_format=torch.channels_last) if self._pictures(inputs) else inputs)
         loss = cross_entropy(logits, labels)
         name = f"{part}/accuracy"
         accuracy = cast("MulticlassAccuracy", self.accuracy[name])

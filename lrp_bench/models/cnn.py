@@ -79,6 +79,26 @@ class MiniVGG(nn.Module):
         return logits
 
 
+class TutorialCNN(nn.Module):
+    """The network of the heatmapping.org tutorial (2017): four convolutions, ReLU and sum pooling after three of them.
+
+    (batch, channels, 32, 32) -> (batch, classes); on MNIST, padded to 32 x 32, it reaches 0.76 % error there.
+    """
+
+    def __init__(self, shape: Sequence[int], classes: int) -> None:
+        super().__init__()
+        channels, *sides = picture_shape(shape)
+        if sides != [32, 32]:
+            raise BenchError(f"Expected pictures of 32 x 32, got {list(shape)}: set dataset.padding, or choose a model")
+        widths = [(channels, 10, 5), (10, 25, 5), (25, 100, 4)]
+        blocks = [(nn.Conv2d(*width), nn.ReLU(), nn.AvgPool2d(2, divisor_override=1)) for width in widths]
+        self.layers = nn.Sequential(*(m for block in blocks for m in block), nn.Conv2d(100, classes, kernel_size=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        return torch.flatten(self.layers(x), 1)
+
+
 def picture_shape(shape: Sequence[int], least: int = 1) -> tuple[int, int, int]:
     """(channels, height, width) with both sides at least `least`, or BenchError."""
     if len(shape) != 3 or min(shape[1:]) < least:

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ModelCheckpoint
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lrp_bench.contracts import BenchError, Run, Tracker
@@ -49,7 +49,8 @@ class Recipe:
     optimizer: makes an optimizer from parameters. scheduler: makes a learning rate schedule from the optimizer (see
     Classifier), or None. patience: epochs without a lower validation loss after which the training stops; the weights
     of the best epoch are kept. precision, accelerator, devices, deterministic: as Lightning's Trainer takes them.
-    progress: a bar, on a terminal only.
+    progress: a bar, on a terminal only. augment: changes the inputs of a training batch, see training/augment.py.
+    channels_last: keep the channels of pictures side by side in memory; faster on CPUs, and with mixed precision.
     """
 
     optimizer: Callable[..., Optimizer]
@@ -62,14 +63,17 @@ class Recipe:
     devices: int | Sequence[int] = 1
     deterministic: bool | str = "warn"
     progress: bool = True
+    augment: Callable[[Tensor], Tensor] | None = None
+    channels_last: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "max_epochs", "patience"):
             whole(f"trainer.{name}", getattr(self, name))
         if self.deterministic not in (True, False, "warn"):
             raise BenchError(f"Expected trainer.deterministic true, false or warn, got {self.deterministic!r}")
-        if not isinstance(self.progress, bool):
-            raise BenchError(f"Expected trainer.progress true or false, got {self.progress!r}")
+        for name in ("progress", "channels_last"):
+            if not isinstance(getattr(self, name), bool):
+                raise BenchError(f"Expected trainer.{name} true or false, got {getattr(self, name)!r}")
         if self.devices != 1 and not (isinstance(self.devices, Sequence) and len(self.devices) == 1):
             raise BenchError(f"Expected trainer.devices 1, or [index] of one device, got {self.devices!r}")
         try:
@@ -166,7 +170,7 @@ def fit_or_load(
                 record = Record(fingerprint, run.id, metrics, history, facts)
                 save(folder, model, record)
         shutil.rmtree(work, ignore_errors=True)
-    model.eval().requires_grad_(False)
+    model.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
     return Fitted(model, record.metrics, record.run_id, fingerprint, folder, reused=kept is not None)
 
 
@@ -181,7 +185,7 @@ def _train(
         return [], metrics
     log.info("Training %s on %s", type(model).__name__, type(data).__name__)
     history, metrics = fit(
-        Classifier(model, data.classes, recipe.optimizer, recipe.scheduler),
+        Classifier(model, data.classes, recipe.optimizer, recipe.scheduler, recipe.augment, recipe.channels_last),
         {part: data.batches(part, recipe.batch_size) for part in PARTS},
         recipe.trainer,
         patience=recipe.patience,

@@ -84,6 +84,16 @@ def test_idx_files_are_read_with_the_official_split(kind: type[MNIST], tmp_path:
     torch.testing.assert_close(data.denormalize(inputs) * 255, data.contents.test.inputs[data.indices].float())
 
 
+def test_padding_is_black_and_told_to_the_shape(tmp_path: Path) -> None:
+    written = write_mnist(tmp_path, "MNIST")
+    data = MNIST(root=tmp_path, padding=2, shape=[1, 32, 32], classes=10, **COMMON)
+    stored = data.contents.train.inputs[:, 0]
+    assert torch.equal(stored[:, 2:-2, 2:-2], torch.from_numpy(written["train"]))
+    assert int(stored.sum()) == int(written["train"].sum())
+    with pytest.raises(BenchError, match=r"\[1, 32, 32\]: set dataset\.shape"):
+        _ = MNIST(root=tmp_path, padding=2, shape=[1, 28, 28], classes=10, **COMMON).contents
+
+
 @pytest.mark.usefixtures("offline")
 def test_missing_files_are_named_with_where_and_how(tmp_path: Path) -> None:
     write_mnist(tmp_path, "MNIST")

@@ -9,10 +9,11 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from lrp_bench.contracts import BenchError
-from lrp_bench.models import MLP, LeNet, MiniVGG, check_fits, torchvision_classifier
+from lrp_bench.models import MLP, LeNet, MiniVGG, TutorialCNN, check_fits, torchvision_classifier
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 PICTURES = [[1, 8, 8], [1, 28, 28], [3, 32, 32]]
+FIXED = {"pt2", "tutorial_cnn"}  # these are not sized to the data
 
 
 def load(name: str, shape: list[int], classes: int, **overrides: object) -> nn.Module:
@@ -23,7 +24,7 @@ def load(name: str, shape: list[int], classes: int, **overrides: object) -> nn.M
 
 
 @pytest.mark.parametrize("shape", PICTURES, ids=str)
-@pytest.mark.parametrize("name", [path.stem for path in sorted(CONF.glob("*.yaml")) if path.stem != "pt2"])
+@pytest.mark.parametrize("name", [path.stem for path in sorted(CONF.glob("*.yaml")) if path.stem not in FIXED])
 def test_every_config_is_sized_to_the_data(name: str, shape: list[int]) -> None:
     model = load(name, shape, classes=7)
     assert model(torch.randn(2, *shape)).shape == (2, 7)
@@ -44,6 +45,27 @@ def test_mlp_takes_tables_and_any_depth() -> None:
 def test_mlp_refuses_widths_that_are_none(hidden: list[int]) -> None:
     with pytest.raises(BenchError, match="hidden"):
         MLP([4], 3, hidden=hidden)
+
+
+def test_the_tutorials_network_sums_four_neighbours_and_ends_in_one_pixel() -> None:
+    model = load("tutorial_cnn", [1, 32, 32], 10).double()
+    shapes = [tuple(layer.weight.shape) for layer in model.modules() if isinstance(layer, nn.Conv2d)]
+    assert shapes == [(10, 1, 5, 5), (25, 10, 5, 5), (100, 25, 4, 4), (10, 100, 1, 1)]
+    x = expected = torch.randn(3, 1, 32, 32, dtype=torch.float64)
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            expected = nn.functional.conv2d(expected, layer.weight, layer.bias)
+            if layer.out_channels != 10 or layer.in_channels == 1:
+                rectified = expected.clamp(min=0)
+                height, width = (side // 2 * 2 for side in rectified.shape[2:])
+                rectified = rectified[:, :, :height, :width]
+                corners = [rectified[:, :, row::2, column::2] for row in (0, 1) for column in (0, 1)]
+                expected = torch.stack(corners).sum(0)
+    torch.testing.assert_close(model(x), expected[:, :, 0, 0])
+    with pytest.raises(BenchError, match=r"32 x 32.*dataset\.padding"):
+        TutorialCNN([1, 28, 28], 10)
+    with pytest.raises(BenchError, match="32 x 32"):
+        TutorialCNN([1, 64, 64], 10)
 
 
 def test_minivgg_is_the_published_network_on_cifar10() -> None:
