@@ -3,20 +3,27 @@
 from lrp_bench.data.base import Contents, Settings, TensorData
 from lrp_bench.data.batching import Split
 from lrp_bench.data.cifar10 import CIFAR10
+from lrp_bench.data.concrete import Concrete
 from lrp_bench.data.folder import ImageFolder
 from lrp_bench.data.mnist import MNIST, FashionMNIST
 from lrp_bench.data.scikit import Digits, Iris
 from lrp_bench.data.synthetic import Synthetic
+from lrp_bench.data.tables import Given, Halves, Regression, ShuffledIris
 
 __all__ = [
     "CIFAR10",
     "MNIST",
+    "Concrete",
     "Contents",
     "Digits",
     "FashionMNIST",
+    "Given",
+    "Halves",
     "ImageFolder",
     "Iris",
+    "Regression",
     "Settings",
+    "ShuffledIris",
     "Split",
     "Synthetic",
     "TensorData",

@@ -1,4 +1,4 @@
-"""Training a classifier with Lightning."""
+"""Training a classifier or a regressor with Lightning."""
 
 from __future__ import annotations
 
@@ -8,40 +8,45 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, mse_loss
 from torch.optim import Optimizer
+from torchmetrics import Metric, R2Score
 from torchmetrics.classification import MulticlassAccuracy
 
 HORIZONS = ("total_steps", "T_max")
 
 
-class Classifier(pl.LightningModule):
-    """Minimises the cross entropy of a model's logits; logs {train,val,test}/{loss,accuracy} once an epoch.
+class Supervised(pl.LightningModule):
+    """Minimises a loss; logs {train,val,test}/{loss,<quality>} once an epoch.
 
     Args:
-        model: (batch, ...) -> (batch, classes).
-        classes: how many there are.
+        model: (batch, ...) -> (batch, outputs).
         optimizer: makes the optimizer from the parameters.
         scheduler: makes the learning rate schedule from the optimizer. One that must know how long the training is
             (its argument is total_steps or T_max) is told, and advances each step; any other advances each epoch.
+        quality: what tells how good the model is, accuracy or r2.
+        meter: makes the metric of that name.
+        loss: of a batch's outputs and labels.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        classes: int,
         optimizer: Callable[..., Optimizer],
-        scheduler: Callable[..., Any] | None = None,
+        scheduler: Callable[..., Any] | None,
+        *,
+        quality: str,
+        meter: Callable[[], Metric],
+        loss: Callable[[Tensor, Tensor], Tensor],
     ) -> None:
         super().__init__()
-        self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
-        names = [f"{part}/accuracy" for part in ("train", "val", "test")]
-        self.accuracy = nn.ModuleDict({name: MulticlassAccuracy(classes, average="micro") for name in names})
+        self.model, self.optimizer, self.scheduler, self.quality, self.loss = model, optimizer, scheduler, quality, loss
+        self.meters = nn.ModuleDict({part: meter() for part in ("training", "val", "test")})
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits."""
-        logits: Tensor = self.model(x)
-        return logits
+        """The model's outputs."""
+        outputs: Tensor = self.model(x)
+        return outputs
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch."""
@@ -65,18 +70,50 @@ class Classifier(pl.LightningModule):
 
     def _step(self, part: str, batch: tuple[Tensor, Tensor]) -> Tensor:
         inputs, labels = batch
-        logits = self(inputs)
-        loss = cross_entropy(logits, labels)
-        name = f"{part}/accuracy"
-        accuracy = cast("MulticlassAccuracy", self.accuracy[name])
-        accuracy.update(logits, labels)
+        outputs = self(inputs)
+        loss = self.loss(outputs, labels)
+        meter = cast("Metric", self.meters[part if part != "train" else "training"])  # a module has a method `train`
+        meter.update(outputs, labels)
         self.log(f"{part}/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
-        self.log(name, accuracy, on_step=False, on_epoch=True)
+        self.log(f"{part}/{self.quality}", meter, on_step=False, on_epoch=True)
         return loss
 
 
+class Classifier(Supervised):
+    """Minimises the cross entropy of the logits; its quality is the accuracy."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        classes: int,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., Any] | None = None,
+    ) -> None:
+        super().__init__(
+            model,
+            optimizer,
+            scheduler,
+            quality="accuracy",
+            meter=lambda: MulticlassAccuracy(classes, average="micro"),
+            loss=cross_entropy,
+        )
+
+
+class Regressor(Supervised):
+    """Minimises the squared error of one output; its quality is R2, the share of the variance that is explained."""
+
+    def __init__(
+        self, model: nn.Module, optimizer: Callable[..., Optimizer], scheduler: Callable[..., Any] | None = None
+    ) -> None:
+        super().__init__(model, optimizer, scheduler, quality="r2", meter=R2Score, loss=mse_loss)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The one output, (batch,)."""
+        return super().forward(x).squeeze(1)
+
+
 def schedule(scheduler: Callable[..., Any], optimizer: Optimizer, steps: int) -> dict[str, Any]:
-    """A learning rate schedule as Lightning takes it; see Classifier for `scheduler`."""
+    """A learning rate schedule as Lightning takes it; see Supervised for `scheduler`."""
     parameters = signature(scheduler).parameters
     # A partial that already holds the argument lists it with that value as its default.
     unknown = [name for name in HORIZONS if name in parameters and parameters[name].default in (None, Parameter.empty)]
