@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +19,9 @@ class Relevance(Evaluator):
 
     Values: relevance/<feature>, relevance/sum; where the explainer keeps a ledger relevance/to_bias,
     relevance/to_stabilizer and relevance/to_rule, what these took on the whole way, so that sum, to_bias, to_stabilizer
-    and to_rule add up to the explained score. With layers: relevance/<module>/<unit>, relevance/<module>/sum and
-    activation/<module>/<unit>, at the module's input, for modules of few units.
+    and to_rule add up to the explained score. With layers: relevance/<module>/<unit>, relevance/<module>/sum,
+    relevance/<module>/lost (the score less the sum) and activation/<module>/<unit>, at the module's input, for modules
+    of few units.
 
     Args:
         names: of the features, in their order; None: their positions.
@@ -72,6 +73,7 @@ class Relevance(Evaluator):
             if R[0].numel() <= self.most:
                 columns |= _units(f"relevance/{module}", R.flatten(1))
                 columns[f"relevance/{module}/sum"] = R.flatten(1).sum(1)
+                columns[f"relevance/{module}/lost"] = explanation.score - R.flatten(1).sum(1)
             if module in activations and activations[module][0].numel() <= self.most:
                 columns |= _units(f"activation/{module}", activations[module].flatten(1))
         return columns
@@ -102,8 +104,9 @@ def _inputs_of(model: object, inputs: Tensor) -> dict[str, Tensor]:
         return {}
     found: dict[str, Tensor] = {}
     hooks = [
-        module.register_forward_pre_hook(lambda _, args, name=name: found.setdefault(name, args[0].detach()) and None)
-        for name, module in _named(model)
+        module.register_forward_pre_hook(lambda _, args, name=name: found.update({name: args[0].detach()}))
+        for name, module in model.named_modules()
+        if name
     ]
     try:
         with torch.no_grad():
@@ -112,7 +115,3 @@ def _inputs_of(model: object, inputs: Tensor) -> dict[str, Tensor]:
         for hook in hooks:
             hook.remove()
     return found
-
-
-def _named(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    return ((name, module) for name, module in model.named_modules() if name)
