@@ -25,7 +25,7 @@ def keep(run: Run, evaluation: Evaluation, data: TensorData, config: str, folder
         folder.mkdir(parents=True, exist_ok=True)
         paths = [*_scores(evaluation, folder), _config(config, folder), *_coverage(evaluation, folder)]
         if evaluation.inputs.shape[0]:
-            paths.append(_pictures(evaluation, data, folder))
+            paths += _pictures(evaluation, data, folder)
     except OSError as error:
         raise BenchError(
             f"Expected {folder} to be writable, got: {error}: free some space or set paths.outputs."
@@ -42,15 +42,14 @@ def keep(run: Run, evaluation: Evaluation, data: TensorData, config: str, folder
 
 def first_samples(evaluation: Evaluation, data: TensorData, count: int = 3) -> str:
     """A table of the first samples' scores and relevance; empty where the relevance is not among the values."""
-    told = _told(evaluation.values, most=40)
+    told = _told(evaluation.values, most=32)
     if not told:
         return ""
     places = 8 if data.dtype == torch.float64 else 4
     shown = {"score": evaluation.score, **told}
     numbers = {name: [f"{value:.{places}f}" for value in each[:count].tolist()] for name, each in shown.items()}
-    columns = (evaluation.label, evaluation.prediction, evaluation.score)
-    samples = zip(*(column[:count].tolist() for column in columns), strict=True)
-    titles = [", ".join(data.title(*each).splitlines()[:-1]) for each in samples]
+    samples = zip(evaluation.label[:count].tolist(), evaluation.prediction[:count].tolist(), strict=True)
+    titles = [", ".join(data.title(*each).splitlines()) for each in samples]
     header = [f"sample {index}" for index in evaluation.index[:count].tolist()]
     return _aligned([["", *header], ["", *titles], *([name, *row] for name, row in numbers.items())])
 
@@ -106,13 +105,21 @@ def _coverage(evaluation: Evaluation, folder: Path) -> list[Path]:
     return [path]
 
 
-def _pictures(evaluation: Evaluation, data: TensorData, folder: Path) -> Path:
+def _pictures(evaluation: Evaluation, data: TensorData, folder: Path) -> list[Path]:
+    from lrp_bench.report.bars import table_maps
     from lrp_bench.report.figures import heatmap_grid
 
     shown = len(evaluation.inputs)
-    told = (c[:shown].tolist() for c in (evaluation.label, evaluation.prediction, evaluation.score))
-    titles = [data.title(*each) for each in zip(*told, strict=True)]
+    told = (c[:shown].tolist() for c in (evaluation.label, evaluation.prediction, evaluation.score * data.scale))
+    titles = [
+        f"{data.title(label, prediction)}\nscore {score:.3g} {data.unit}".rstrip()
+        for label, prediction, score in zip(*told, strict=True)
+    ]
     features = [f"{name} ({unit})" if unit else name for name, unit in data.features.items()]
     path = folder / "heatmaps.png"
-    heatmap_grid(data.denormalize(evaluation.inputs).numpy(), evaluation.relevance.numpy(), titles, path, features)
-    return path
+    inputs, relevance = data.denormalize(evaluation.inputs).numpy(), evaluation.relevance.numpy() * data.scale
+    heatmap_grid(inputs, relevance, titles, path, features, data.unit)
+    if relevance.ndim > 2:
+        return [path]
+    rows = [", ".join(title.splitlines()[:-1]) for title in titles]
+    return [path, table_maps(inputs, relevance, rows, features, folder / "table.png", data.unit)]

@@ -64,6 +64,8 @@ class TensorData(pl.LightningDataModule):
     """
 
     task: ClassVar[Task] = "classification"
+    unit: str = ""  # of scores and relevance, where they have one ...
+    scale: float = 1.0  # ... and what a score of 1 is in it
 
     def __init__(
         self,
@@ -206,10 +208,10 @@ class TensorData(pl.LightningDataModule):
         """The official test split, in order."""
         return self.batches("test")
 
-    def title(self, label: float, prediction: float, score: float) -> str:
+    def title(self, label: float, prediction: float) -> str:
         """What a picture says of a sample, in a line each."""
         names = self.class_names
-        return f"true {names[int(label)]}\npredicted {names[int(prediction)]}\nscore {score:.3g}"
+        return f"true {names[int(label)]}\npredicted {names[int(prediction)]}"
 
     def _strata(self, split: Split) -> Tensor:
         """What a subset is balanced by, (n,) int64: the classes."""

@@ -38,7 +38,7 @@ class Concrete(Regression):
     def read(self) -> Contents:
         """Read the table."""
         rows = torch.from_numpy(_read_csv(self.path)).to(self.dtype)
-        inputs, labels = rows[:, :-1], (rows[:, -1] - self.target_mean) / self.target_std
+        inputs, labels = rows[:, :-1], (rows[:, -1] - self.target_mean) / self.scale
         _, mixture = np.unique(inputs.numpy(), axis=0, return_inverse=True)
         [(train, test)] = GroupShuffleSplit(1, test_size=TEST_FRACTION, random_state=self.split_seed).split(
             inputs, groups=mixture.ravel()

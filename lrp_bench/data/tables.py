@@ -65,16 +65,15 @@ class Regression(TensorData):
         super().__init__(**settings)
         if not target_std > 0:
             raise BenchError(f"Expected dataset.target_std above 0, got {target_std!r}: a target without spread")
-        self.target, self.unit, self.target_mean, self.target_std = target, unit, target_mean, target_std
+        self.target, self.unit, self.target_mean, self.scale = target, unit, target_mean, target_std
 
-    def title(self, label: float, prediction: float, score: float) -> str:
+    def title(self, label: float, prediction: float) -> str:
         """What a picture says of a sample, in a line each."""
         told = {"true": label, "predicted": prediction}
-        lines = [f"{word} {self._shown(value)}" for word, value in told.items() if not math.isnan(value)]
-        return "\n".join([*lines, f"score {score:.3g}"])
+        return "\n".join(f"{word} {self._shown(value)}" for word, value in told.items() if not math.isnan(value))
 
     def _shown(self, value: float) -> str:
-        return f"{value * self.target_std + self.target_mean:.3g} {self.unit}".strip()
+        return f"{value * self.scale + self.target_mean:.3g} {self.unit}".strip()
 
     def _strata(self, split: Split) -> Tensor:
         return torch.zeros(len(split.labels), dtype=torch.int64)

@@ -45,7 +45,7 @@ class ActivationShares(IsolatedExplainer):
         for name, a in reversed(self._activations(inputs)):
             total = a.sum(1)
             if bool((total == 0).any()):
-                raise BenchError(f"Expected activations with a sum that is not 0, got 0 at {name}: choose another rule.")
+                raise BenchError(f"Expected activations with a sum that is not 0, got 0 at {name}: use a rule.")
             messages = self._rounded(a[:, :, None] * (R / total[:, None])[:, None, :])
             R = messages.sum(2)
             shared.append((name, R))

@@ -41,7 +41,7 @@ class Supervised(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.model, self.optimizer, self.scheduler, self.quality, self.loss = model, optimizer, scheduler, quality, loss
-        self.meters = nn.ModuleDict({part: meter() for part in ("training", "val", "test")})
+        self.meters = nn.ModuleDict({f"{part}_{quality}": meter() for part in ("train", "val", "test")})
 
     def forward(self, x: Tensor) -> Tensor:
         """The model's outputs."""
@@ -72,7 +72,7 @@ class Supervised(pl.LightningModule):
         inputs, labels = batch
         outputs = self(inputs)
         loss = self.loss(outputs, labels)
-        meter = cast("Metric", self.meters[part if part != "train" else "training"])  # a module has a method `train`
+        meter = cast("Metric", self.meters[f"{part}_{self.quality}"])
         meter.update(outputs, labels)
         self.log(f"{part}/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
         self.log(f"{part}/{self.quality}", meter, on_step=False, on_epoch=True)

@@ -63,6 +63,7 @@ def _list(options: argparse.Namespace, console: Console) -> None:
 
 
 def _report(options: argparse.Namespace, console: Console) -> None:
+    from lrp_bench.report import bars
     from lrp_bench.report.collect import collect
     from lrp_bench.report.curves import bands
     from lrp_bench.report.summary import write_tables
@@ -76,6 +77,8 @@ def _report(options: argparse.Namespace, console: Console) -> None:
         from lrp_bench.report.figures import flip_curves
 
         files += flip_curves(curves, folder)
+    if len(shares := bars.feature_shares(results)):
+        files += bars.feature_bars(shares, folder)
     console.print(summary.render(console.width))
     for path in files:
         console.print(Text(str(path)), soft_wrap=True)

@@ -162,8 +162,8 @@ def _ours(claim: Claim, frame: pd.DataFrame) -> tuple[float, float, float, int]:
 
 def _values(claim: Claim, row: str | None, frame: pd.DataFrame) -> pd.Series[float]:
     """One value per sample, the mean over seeds; of a number of the run, one per seed."""
-    wanted = {"column": claim.column, "method": row, "dataset": claim.dataset, "model": claim.model}
-    wanted |= {"sample": claim.sample}
+    wanted: dict[str, object] = {"column": claim.column, "method": row, "sample": claim.sample}
+    wanted |= {"dataset": claim.dataset, "model": claim.model}
     for column, value in wanted.items():
         frame = frame if value is None else frame[frame[column] == value]
     per_run = frame["sample"].isna().all()

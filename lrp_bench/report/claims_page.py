@@ -21,12 +21,13 @@ TEMPLATE = """\
 # Claims
 
 What was published for each system, and what comes out here. `make reproduce` measures all of it and writes this page;
-`make reproduce only=NAME` measures one. A claim that is not reached stays in its table.
+`make reproduce only=NAME` measures one, and so does `python -m lrp_bench experiment=NAME` followed by
+`python -m lrp_bench.report claims`. A claim that is not reached stays in its table.
 
 | system | command | claims | reached | not reached | not run |
 |---|---|---:|---:|---:|---:|
 {% for study, counts in totals -%}
-| [{{ study.title }}](#{{ study.name }}) | `python -m lrp_bench experiment={{ study.experiment }}` | {{ counts | join(" | ") }} |
+| [{{ study.title }}](#{{ study.name }}) | `experiment={{ study.experiment }}` | {{ counts | join(" | ") }} |
 {% endfor %}
 {%- for study, table, said, measured, notes in parts %}
 ## <a name="{{ study.name }}"></a>{{ study.title }}

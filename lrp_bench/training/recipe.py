@@ -22,7 +22,7 @@ from lrp_bench.data.base import PARTS, TensorData
 from lrp_bench.data.selection import epoch_seed
 from lrp_bench.models.classifier import Classifier, Regressor, Supervised, schedule
 from lrp_bench.training.callbacks import Epoch
-from lrp_bench.training.fitting import fit, measure, undisturbed
+from lrp_bench.training.fitting import Loader, fit, measure, undisturbed
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Recipe:
         self, model: nn.Module, data: TensorData, *, work: Path, seed: int, run: Run
     ) -> tuple[Sequence[Epoch], Mapping[str, float]]:
         """Fit `model`; see Trainer. A model without a weight that requires a gradient is only tested."""
-        parts = {part: data.batches(part, self.batch_size) for part in PARTS}
+        parts: dict[str, Loader] = {part: data.batches(part, self.batch_size) for part in PARTS}
         if not any(weight.requires_grad for weight in model.parameters()):
             log.info("%s has nothing to train: it is only tested", type(model).__name__)
             metrics = measure(self._module(model, data), parts, self.trainer)

@@ -68,7 +68,7 @@ class Relevance(Evaluator):
 
     def _layers(self, explanation: Explanation, context: Context) -> dict[str, Tensor]:
         activations = _inputs_of(context.model, explanation.inputs)
-        columns = {}
+        columns: dict[str, Tensor] = {}
         for module, R in explanation.layers.items():
             if R[0].numel() <= self.most:
                 columns |= _units(f"relevance/{module}", R.flatten(1))
