@@ -84,7 +84,7 @@ def test_a_metric_builds_alone(name: str) -> None:
 
 @parametrize("trainer")
 def test_a_trainer_builds(name: str) -> None:
-    assert build(configure(f"trainer={name}").trainer).max_epochs > 0
+    assert callable(build(configure(f"trainer={name}").trainer).train)
 
 
 @parametrize("baselines")

@@ -87,5 +87,5 @@ def _loss(outputs: Tensor, label: Tensor) -> Tensor:
 
 def _measure(name: str) -> Measure:
     if name == "permutation/spearman":
-        return Measure("Spearman with permutation importance", "agreement", True, -1.0, 1.0)
+        return Measure("Spearman with permutation importance", "permutation", True, -1.0, 1.0)
     return Measure(f"Loss growth without {name.partition('/')[2]}", "permutation", None, headline=False)

@@ -82,7 +82,7 @@ class Relevance(Evaluator):
         family, _, rest = name.partition("/")
         features = len(self.names or ()) or self.most
         headline = rest == "sum" or (family == "relevance" and rest in (self.names or ()) and features <= HEADLINES)
-        return Measure(f"{family.capitalize()} {rest}", "relevance", None, headline=headline)
+        return Measure(f"{family.capitalize()} {rest}", family, None, headline=headline)
 
 
 def _units(prefix: str, values: Tensor) -> dict[str, Tensor]:
