@@ -52,6 +52,7 @@ def jobs(experiment: str) -> Iterator[list[str]]:
 def measured(claims: Claims, outputs: Path, data: Path) -> dict[tuple[str, str, str], set[str]]:
     """(method, dataset, model) -> the columns that the preset's jobs give, found with two samples, untrained."""
     found: dict[tuple[str, str, str], set[str]] = {}
+    wanted = {claim.row for claim in claims.claims} | {claim.minus for claim in claims.claims}
     for overrides in jobs(claims.experiment):
         cfg = configure(
             f"experiment={claims.experiment}",
@@ -61,7 +62,7 @@ def measured(claims: Claims, outputs: Path, data: Path) -> dict[tuple[str, str, 
             f"paths.data={data}",
         )
         place = cfg.names.dataset, cfg.names.model
-        if (cfg.names.method, *place) in found:
+        if (cfg.names.method, *place) in found or cfg.names.method not in wanted:
             continue
         study = Study(cfg, None)
         model = build(cfg.model).to(study.data.dtype).eval().requires_grad_(False)

@@ -93,7 +93,7 @@ def _per_feature(frame: pd.DataFrame, pattern: str, *, absolute: bool) -> pd.Dat
     features = dict(zip(names, names.str.fullmatch(pattern) & True, strict=True))
     chosen = frame[frame["measure"].map(features).astype(bool)]
     values = chosen["value"].abs() if absolute else chosen["value"].clip(lower=0)
-    feature = chosen["measure"].astype(str).str.partition("/")[2]
+    feature = chosen["measure"].astype(str).str.replace(r"^[^/]*/", "", regex=True)
     table = chosen.assign(share=values, feature=feature, method=chosen["label"])
     mean = table.groupby(["setting", "method", "feature"], observed=True, sort=False)["share"].mean()
     return mean.reset_index()

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from sklearn.base import clone
 from torch import nn
@@ -100,7 +99,7 @@ def _check_same(fitted: Any, model: nn.Module, inputs: Any) -> None:
     if hasattr(fitted, "predict_proba"):
         off = (ours.softmax(1) - torch.from_numpy(fitted.predict_proba(inputs))).abs().max()
     else:
-        off = (ours.squeeze(1) - torch.from_numpy(np.asarray(fitted.predict(inputs)))).abs().max()
+        off = (ours.squeeze(1) - torch.as_tensor(fitted.predict(inputs))).abs().max()
     if not off <= 1e-5:
         raise BenchError(
             f"Expected the model to give scikit-learn's own predictions, got others, off by {float(off):.2g}: give both"

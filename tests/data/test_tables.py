@@ -70,7 +70,7 @@ def test_given_samples_are_every_split() -> None:
     [
         (["dataset=given", "dataset.inputs=[[1,2],[3]]"], "list numbers"),
         (["dataset=given", "dataset.dtype=float16"], "float32 or float64"),
-        (["dataset=iris", "dataset.features={a:cm}"], "to name"),
+        (["dataset=iris", "++dataset.features={a:cm}"], "to name"),
         (["dataset=concrete", "dataset.target_std=0"], "target_std above 0"),
         (["dataset=iris_shuffled", "dataset.split_seed=-1"], "split_seed"),
     ],

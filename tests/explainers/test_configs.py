@@ -17,12 +17,15 @@ CONF = Path(__file__).parents[2] / "conf"
 CAPTUM = sorted(path.stem for path in (CONF / "explainer").glob("captum_*.yaml"))
 
 
+BUILT = [*CAPTUM, "random", "activation_shares", "by_hand"]
+
+
 def composed(*overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose(None, [*overrides, "+seed=7"])
 
 
-@pytest.mark.parametrize("name", [*CAPTUM, "random"])
+@pytest.mark.parametrize("name", BUILT)
 def test_every_explainer_config_builds_one_that_explains(name: str) -> None:
     partial = instantiate(composed(f"+explainer={name}").explainer)
     x = torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
@@ -30,7 +33,7 @@ def test_every_explainer_config_builds_one_that_explains(name: str) -> None:
     assert explainer.explain(x).relevance.shape == x.shape
 
 
-@pytest.mark.parametrize("name", [*CAPTUM, "random"])
+@pytest.mark.parametrize("name", BUILT)
 def test_an_unknown_parameter_fails(name: str) -> None:
     partial = instantiate(composed(f"+explainer={name}", "+explainer.colour=1").explainer)
     with pytest.raises(TypeError, match="colour"):

@@ -105,7 +105,7 @@ def test_the_page_and_what_it_keeps(
     assert main([*arguments, "mine"]) == 0
     page = (folder / "README.md").read_text()
     for words in (
-        "0.250 [",
+        "0.26 [",
         "0.25 | 0.25 |",
         "**It is 0.25.**",
         "not reached",

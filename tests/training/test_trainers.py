@@ -36,13 +36,14 @@ def test_a_regression_is_trained_on_its_squared_error_and_told_by_r2(tmp_path: P
 
 
 def test_a_given_network_is_left_alone(tmp_path: Path) -> None:
-    result = fitted(tmp_path, "experiment=toy")
+    result = fitted(tmp_path, "experiment=toy", "samples=1")
     assert result.quality == {}
     assert_close(result.model.fc2.weight, torch.tensor([[0.3, 0.1, 0.4]], dtype=torch.float64))
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning")  # on purpose
 def test_another_network_than_scikit_learns_is_refused(tmp_path: Path) -> None:
-    iris = ("dataset=iris_shuffled", "trainer=scikit", "trainer.estimator.max_iter=400", "seed=42")
+    iris = ("dataset=iris_shuffled", "trainer=scikit", "trainer.estimator.max_iter=20", "seed=42")
     with pytest.raises(BenchError, match=r"linear layers of .*\(7, 4\)"):
         fitted(tmp_path, *iris, "model.hidden=[7]", "trainer.estimator.hidden_layer_sizes=[5]")
     with pytest.raises(BenchError, match="same activation"):

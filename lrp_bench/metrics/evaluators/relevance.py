@@ -19,9 +19,9 @@ class Relevance(Evaluator):
 
     Values: relevance/<feature>, relevance/sum; where the explainer keeps a ledger relevance/to_bias,
     relevance/to_stabilizer and relevance/to_rule, what these took on the whole way, so that sum, to_bias, to_stabilizer
-    and to_rule add up to the explained score. With layers: relevance/<module>/<unit>, relevance/<module>/sum,
-    relevance/<module>/lost (the score less the sum) and activation/<module>/<unit>, at the module's input, for modules
-    of few units.
+    and to_rule add up to the explained score. With layers, at the input of every module: relevance/<module>/sum and
+    relevance/<module>/lost (the score less the sum), and where it has few units relevance/<module>/<unit> and
+    activation/<module>/<unit>.
 
     Args:
         names: of the features, in their order; None: their positions.
@@ -70,23 +70,23 @@ class Relevance(Evaluator):
         activations = _inputs_of(context.model, explanation.inputs)
         columns: dict[str, Tensor] = {}
         for module, R in explanation.layers.items():
-            if R[0].numel() <= self.most:
-                columns |= _units(f"relevance/{module}", R.flatten(1))
-                columns[f"relevance/{module}/sum"] = R.flatten(1).sum(1)
-                columns[f"relevance/{module}/lost"] = explanation.score - R.flatten(1).sum(1)
-            if module in activations and activations[module][0].numel() <= self.most:
-                columns |= _units(f"activation/{module}", activations[module].flatten(1))
+            total = R.flatten(1).sum(1)
+            columns |= {f"relevance/{module}/sum": total, f"relevance/{module}/lost": explanation.score - total}
+            columns |= self._units(f"relevance/{module}", R)
+            if module in activations:
+                columns |= self._units(f"activation/{module}", activations[module])
         return columns
+
+    def _units(self, prefix: str, values: Tensor) -> dict[str, Tensor]:
+        if values[0].numel() > self.most:
+            return {}
+        return {f"{prefix}/{unit}": column for unit, column in enumerate(values.flatten(1).unbind(1))}
 
     def _measure(self, name: str) -> Measure:
         family, _, rest = name.partition("/")
         features = len(self.names or ()) or self.most
         headline = rest == "sum" or (family == "relevance" and rest in (self.names or ()) and features <= HEADLINES)
         return Measure(f"{family.capitalize()} {rest}", family, None, headline=headline)
-
-
-def _units(prefix: str, values: Tensor) -> dict[str, Tensor]:
-    return {f"{prefix}/{unit}": column for unit, column in enumerate(values.unbind(1))}
 
 
 def _taken(explanation: Explanation) -> dict[str, Tensor]:
