@@ -124,7 +124,7 @@ def _earlier(study: Study, folder: Path) -> pd.DataFrame | None:
 
 def _cells(row: Mapping[Any, Any]) -> list[str]:
     """One line of the table."""
-    published, ours, tolerance = (float(row[name]) for name in ("published", "ours", "tolerance"))  # type: ignore[arg-type]
+    published, ours, tolerance = (float(row[name]) for name in ("published", "ours", "tolerance"))
     places = _places(published, tolerance)
     sign = {">=": "≥ ", "<=": "≤ "}.get(str(row["relation"]), "")
     allowed = (
@@ -145,8 +145,8 @@ def _cells(row: Mapping[Any, Any]) -> list[str]:
     return [str(cell).replace("|", "\\|").replace("\n", " ") for cell in told]
 
 
-def _ours(row: dict[str, object], places: int) -> str:
-    ours, low, high = (float(row[name]) for name in ("ours", "low", "high"))  # type: ignore[arg-type]
+def _ours(row: Mapping[Any, Any], places: int) -> str:
+    ours, low, high = (float(row[name]) for name in ("ours", "low", "high"))
     if math.isnan(ours):
         return "n.a."
     if math.isnan(low):
