@@ -23,6 +23,8 @@ TEMPLATE = """\
 What was published for each system, and what comes out here. `make reproduce` measures all of it and writes this page;
 `make reproduce only=NAME` measures one, and so does `python -m lrp_bench experiment=NAME` followed by
 `python -m lrp_bench.report claims`. A claim that is not reached stays in its table.
+Ours is a mean with its 95 % interval, or a median with the quartiles; n counts samples, or seeds for a number of the
+model.
 
 | system | command | claims | reached | not reached | not run |
 |---|---|---:|---:|---:|---:|
