@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from lrp_bench.contracts import BenchError
-from lrp_bench.report import claims_page
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 100)
     try:
         if given[:1] == ["claims"]:
+            from lrp_bench.report import claims_page
+
             return claims_page.main(given[1:])
         options = _parser().parse_args(given)
         _list(options, console) if options.list else _report(options, console)
