@@ -60,6 +60,7 @@ def measured(claims: Claims, outputs: Path, data: Path) -> dict[tuple[str, str, 
             "tracker=memory",
             f"paths.outputs={outputs}",
             f"paths.data={data}",
+            "samples=1",
         )
         place = cfg.names.dataset, cfg.names.model
         if (cfg.names.method, *place) in found or cfg.names.method not in wanted:

@@ -161,13 +161,14 @@ def _ours(claim: Claim, frame: pd.DataFrame) -> tuple[float, float, float, int]:
 
 
 def _values(claim: Claim, row: str | None, frame: pd.DataFrame) -> pd.Series[float]:
-    """One value per sample, the mean over seeds; of a number of the run, one per seed."""
+    """One value per sample that all seeds have, their mean; of a number of the run, one per seed."""
     wanted: dict[str, object] = {"column": claim.column, "method": row, "sample": claim.sample}
     wanted |= {"dataset": claim.dataset, "model": claim.model}
     for column, value in wanted.items():
         frame = frame if value is None else frame[frame[column] == value]
-    per_run = frame["sample"].isna().all()
-    return frame.groupby("seed" if per_run else "sample")["value"].mean()
+    if frame["sample"].isna().all():
+        return frame.groupby("seed")["value"].mean()
+    return frame.pivot_table("value", "sample", "seed").mean(axis=1, skipna=False).dropna()
 
 
 def _key(row: Mapping[Any, Any]) -> tuple[str, ...]:

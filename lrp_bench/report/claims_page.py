@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lrp_bench.contracts import BenchError
-from lrp_bench.report.claims import MISSED, REACHED, Study, judge, measure, read_study, sentences
+from lrp_bench.report.claims import MISSED, NOT_RUN, REACHED, Study, judge, measure, read_study, sentences
 from lrp_bench.report.evidence import gather
 
 STYLES = {REACHED: "green", MISSED: "red"}
@@ -24,6 +24,8 @@ TEMPLATE = """\
 What was published for each system, and what comes out here. `make reproduce` measures all of it and writes this page;
 `make reproduce only=NAME` measures one, and so does `python -m lrp_bench experiment=NAME` followed by
 `python -m lrp_bench.report claims`. A claim that is not reached stays in its table.
+Ours is a mean with its 95 % interval, or a median with the quartiles; n counts samples, or seeds for a number of the
+model.
 
 | system | command | claims | reached | not reached | not run |
 |---|---|---:|---:|---:|---:|
@@ -84,21 +86,12 @@ def write_page(folder: Path) -> Path:
     parts, totals = [], []
     for study in _studies(folder, ()):
         judged = judge(study, _earlier(study, folder))
-        counts = judged["verdict"].value_counts()
-        totals.append(
-            (study, [len(judged), *(int(counts.get(verdict, 0)) for verdict in (REACHED, MISSED, "not run"))])
-        )
+        counts = judged["verdict"].value_counts().reindex([REACHED, MISSED, NOT_RUN], fill_value=0)
         when = sorted({text for text in judged["measured"] if text})
+        table = [_cells(row) for row in judged.to_dict("records")]
         measured = f"Measured {'; '.join(when)}." if when else "Not measured yet."
-        parts.append(
-            (
-                study,
-                [_cells(row) for row in judged.to_dict("records")],
-                sentences(study, judged),
-                measured,
-                _notes(judged),
-            )
-        )
+        totals.append((study, [len(judged), *counts]))
+        parts.append((study, table, sentences(study, judged), measured, _notes(judged)))
     path = folder / "README.md"
     page = Environment(autoescape=False).from_string(TEMPLATE).render(parts=parts, totals=totals)
     path.write_text(page.rstrip() + "\n", encoding="utf-8")
@@ -115,38 +108,40 @@ def _studies(folder: Path, names: Sequence[str]) -> list[Study]:
 
 def _earlier(study: Study, folder: Path) -> pd.DataFrame | None:
     path = folder / f"{study.name}.csv"
-    return (
-        pd.read_csv(path, keep_default_na=False, na_values={"ours": "", "low": "", "high": ""}, dtype={"sample": str})
-        if path.exists()
-        else None
-    )
+    if not path.exists():
+        return None
+    numbers = dict.fromkeys(("ours", "low", "high"), "")
+    return pd.read_csv(path, keep_default_na=False, na_values=numbers, dtype={"sample": str})
 
 
 def _cells(row: Mapping[Any, Any]) -> list[str]:
     """One line of the table."""
-    published, ours, tolerance = (float(row[name]) for name in ("published", "ours", "tolerance"))
-    places = _places(published, tolerance)
-    sign = {">=": "≥ ", "<=": "≤ "}.get(str(row["relation"]), "")
-    allowed = (
-        ""
-        if sign
-        else f"{100 * tolerance:g} %"
-        if row["relative"] is True or row["relative"] == "True"
-        else f"{tolerance:g}"
-    )
-    where = f"{row['row'] or 'the model'}, {row['column']}"
-    where += (
-        f", sample {row['sample']}" if row["sample"] else f", {row['statistic']}" if row["statistic"] != "mean" else ""
-    )
-    where += f", less {row['minus']}" if row["minus"] else ""
-    place = " on ".join(str(row[name]) for name in ("model", "dataset") if row[name])
-    told = [row["what"], f"{where} ({place})" if place else where, f"{sign}{published:.{places}f}", _ours(row, places)]
-    told += ["" if math.isnan(ours) else f"{ours - published:+.1e}", allowed, row["verdict"]]
-    return [str(cell).replace("|", "\\|").replace("\n", " ") for cell in told]
+    published, ours = row["published"], row["ours"]
+    places = _places(published, row["tolerance"])
+    sign = {">=": "≥ ", "<=": "≤ "}.get(row["relation"], "")
+    difference = "" if math.isnan(ours) else f"{ours - published:+.1e}"
+    told = [row["what"], _where(row), f"{sign}{published:.{places}f}", _ours(row, places), difference, _allowed(row)]
+    return [str(cell).replace("|", "\\|").replace("\n", " ") for cell in [*told, row["verdict"]]]
+
+
+def _where(row: Mapping[Any, Any]) -> str:
+    """Row and column of the experiment's own table, and which samples."""
+    parts = [row["row"] or "the model", row["column"]]
+    parts += [f"sample {row['sample']}"] if row["sample"] else []
+    parts += ["median"] if row["statistic"] == "median" else []
+    parts += [f"less {row['minus']}"] if row["minus"] else []
+    places = [row[name] for name in ("model", "dataset") if row[name]]
+    return ", ".join([*parts, *places])
+
+
+def _allowed(row: Mapping[Any, Any]) -> str:
+    if row["relation"] != "=":
+        return ""
+    return f"{100 * row['tolerance']:g} %" if row["relative"] else f"{row['tolerance']:g}"
 
 
 def _ours(row: Mapping[Any, Any], places: int) -> str:
-    ours, low, high = (float(row[name]) for name in ("ours", "low", "high"))
+    ours, low, high = row["ours"], row["low"], row["high"]
     if math.isnan(ours):
         return "n.a."
     if math.isnan(low):
