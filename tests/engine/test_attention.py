@@ -416,8 +416,8 @@ def test_what_is_padded_takes_no_part() -> None:
     """A sequence is explained as if the padding behind it were not there."""
     model, x = Padded().eval(), tokens()
     padding = torch.tensor([[False, False, False, True], [False, False, True, True]])
-    together = LRP(model, AttnLRP(EPSILON), example=(x, padding))((x, padding))
-    alone = LRP(model, AttnLRP(EPSILON), example=x)
+    together = LRP(model, AttnLRP(1e-12), example=(x, padding))((x, padding))
+    alone = LRP(model, AttnLRP(1e-12), example=x)
     for sample, length in ((0, 3), (1, 2)):
         e = alone(x[sample : sample + 1, :length], together.target[sample : sample + 1])
         assert_close(together.relevance[0][sample, :length], e.relevance[0], rtol=1e-6, atol=1e-9)
