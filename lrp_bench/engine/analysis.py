@@ -10,7 +10,7 @@ from torch import fx
 
 FILLED = ("new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like", "empty_like")
 SHAPE_ONLY = {f"aten::{name}" for name in FILLED}  # made after the pattern of a tensor, whatever its values
-KEEPS_SCALE = {"aten::expand", "aten::view", "aten::unsqueeze", "aten::squeeze", "aten::_to_copy", "aten::clone"}
+KEEPS_SCALE = {"aten::expand", "aten::reshape", "aten::unsqueeze", "aten::squeeze", "aten::_to_copy", "aten::clone"}
 ABSORBED = "lrp_absorbed"  # in a node's meta: modules whose work this node does as well
 
 

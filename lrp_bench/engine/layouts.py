@@ -16,7 +16,7 @@ from torch import Tensor, fx
 from lrp_bench.engine.analysis import operator_name
 from lrp_bench.engine.numerics import per_sample
 
-REINTERPRETS = {f"aten::{name}" for name in ("view", "_unsafe_view", "reshape", "flatten", "unflatten")}
+REINTERPRETS = {f"aten::{name}" for name in ("reshape", "flatten", "unflatten")}
 
 
 @dataclass(frozen=True)

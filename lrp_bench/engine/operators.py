@@ -215,7 +215,7 @@ OPERATORS: Mapping[str, Operator] = {
         Operator(Role.OWN_GRADIENT, Sign.INHERITED, fills=True),
     ),
     **_named(
-        "view reshape _unsafe_view flatten unflatten permute transpose t squeeze unsqueeze select slice cat stack "
+        "reshape flatten unflatten permute transpose t squeeze unsqueeze select slice cat stack "
         "split split_with_sizes chunk unbind expand repeat tile repeat_interleave narrow unfold diagonal index "
         "index_select gather roll flip rot90 clone alias lift_fresh_copy _to_copy select_scatter slice_scatter "
         "index_put pixel_shuffle pixel_unshuffle channel_shuffle reflection_pad1d reflection_pad2d "

@@ -249,9 +249,7 @@ FILLED = {
 }
 
 MOVED = {
-    "view": Case(aten.view.default, (X, [BATCH, 3, 2])),
     "reshape": Case(aten.reshape.default, (X, [BATCH, 2, -1])),
-    "_unsafe_view": Case(aten._unsafe_view.default, (X, [BATCH, 3, 2])),
     "flatten": Case(aten.flatten.using_ints, (X, 1, 2), IMAGE),
     "unflatten": Case(aten.unflatten.int, (X, 1, [2, 3])),
     "permute": Case(aten.permute.default, (X, [0, 3, 1, 2]), IMAGE),
