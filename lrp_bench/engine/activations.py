@@ -99,9 +99,9 @@ def _replace(program: Program, node: fx.Node, start: fx.Node, region: set[fx.Nod
     for inner in within:
         copied[inner] = graph.node_copy(inner, copied.__getitem__)
     graph.output(copied[node])
-    parts = ", ".join(dict.fromkeys(operator_name(n) for n in within))
+    parts = ", ".join(dict.fromkeys(operator_name(n).removeprefix("aten::") for n in within))
     with program.graph.inserting_before(node):
-        whole = program.graph.call_function(Activation(fx.GraphModule(root, graph), f"activation of {parts}"), (start,))
+        whole = program.graph.call_function(Activation(fx.GraphModule(root, graph), f"activation({parts})"), (start,))
     whole.meta = dict(node.meta)
     node.replace_all_uses_with(whole)
     for inner in reversed(within):

@@ -42,7 +42,7 @@ def _name(survey: Survey, node: fx.Node, modules: set[str], taken: set[str], giv
     beside = role is Role.SPLIT or (role in (Role.PRODUCT, Role.SOFTMAX) and not survey.has_rule(node))
     if inner and inner not in taken and not beside:
         return inner
-    base = f"{inner}.{operator_name(node).partition('::')[2].strip('_')}".lstrip(".")
+    base = f"{inner}.{operator_name(node).rpartition('::')[2].strip('_')}".lstrip(".")
     while True:
         number, given[base] = given[base], given[base] + 1
         name = f"{base}_{number}" if number else base

@@ -111,7 +111,7 @@ def test_what_is_below_receives_it(name: str) -> None:
 
 def test_the_coverage_names_what_an_activation_is_made_of(parallel: tuple[LRP, Parallel, Tensor]) -> None:
     said = {c.operator: c.rule for c in parallel[0].coverage}
-    assert said["activation of aten::tanh, aten::sub"] == "pass"
+    assert said["activation(tanh, sub)"] == "pass"
     assert said["aten::mish"] == "pass"
 
 

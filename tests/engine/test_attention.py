@@ -196,6 +196,10 @@ NORMS: dict[str, tuple[Callable[[], nn.Module], Callable[[Tensor], Tensor]]] = {
         lambda x: (x - x.mean((1, 2), keepdim=True)) / _deviation(x, (1, 2)),
     ),
     "rms": (lambda: nn.RMSNorm(6, eps=1e-5), lambda x: x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt().detach()),
+    "rms written out, its scale in another shape": (
+        lambda: Function(lambda x: x * torch.rsqrt(x.pow(2).mean(-1) + 1e-5).view(x.shape[0], -1, 1)),
+        lambda x: x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt().detach(),
+    ),
     "rms written out": (
         lambda: Function(lambda x: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5)),
         lambda x: x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt().detach(),
