@@ -20,9 +20,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # part of the package -> what it may import: other parts (names with a leading dot) and third-party packages
 ALLOWED = {
     ".contracts": {"torch"},
+    ".chance": {"torch"},
     ".engine": {".contracts", "torch"},
-    ".metrics": {".contracts", "torch", "torchmetrics", "scipy", "skimage", "cv2"},
-    ".explainers": {".contracts", ".engine", "torch", "captum", "zennit"},
+    ".metrics": {".chance", ".contracts", "torch", "torchmetrics", "scipy", "skimage", "cv2"},
+    ".explainers": {".chance", ".contracts", ".engine", "torch", "captum", "zennit"},
     ".data": {".contracts", "torch", "torchvision", "pytorch_lightning", "sklearn", "numpy", "PIL", "filelock"},
     ".models": {".contracts", ".engine", "torch", "torchvision", "torchmetrics", "pytorch_lightning", "rich"},
     ".tracking": {".contracts", "torch", "filelock", "pandas", "pyarrow", "sqlalchemy", "alembic"},

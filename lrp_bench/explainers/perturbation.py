@@ -9,9 +9,10 @@ import torch
 from captum import attr
 from torch import Tensor, nn
 
+from lrp_bench import chance
+from lrp_bench.chance import Purpose
 from lrp_bench.explainers.arguments import expect, expect_count, expect_number, expect_seed
 from lrp_bench.explainers.base import LibraryExplainer
-from lrp_bench.explainers.draws import uniform
 from lrp_bench.explainers.patches import Switched, patch_ids, shared
 
 
@@ -194,7 +195,7 @@ class ShapleyValueSampling(SampledPatches):
     _default_samples = 10
 
     def _worth(self, game: Switched, switches: Tensor, inputs: Tensor, target: Tensor) -> Tensor:
-        order = uniform(inputs, switches.shape[1], self._seed, "order").argsort(1)
+        order = chance.order(inputs, switches.shape[1], self._seed, Purpose.PATCH_ORDER)
         method = attr.ShapleyValueSampling(game)
         method.permutation_generator = self._permutations
         worth: Tensor = method.attribute(

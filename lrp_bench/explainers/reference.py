@@ -6,16 +6,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lrp_bench import chance
+from lrp_bench.chance import Purpose
 from lrp_bench.contracts import BenchError
 from lrp_bench.explainers.arguments import expect_seed
 from lrp_bench.explainers.base import IsolatedExplainer
-from lrp_bench.explainers.draws import normal
 
 
 class Random(IsolatedExplainer):
     """Standard normal relevance, independent of model and target: the row whose SRG must be 0.
 
-    A sample's map depends only on the seed and the sample's values; see `draws`.
+    A sample's map depends only on the seed and the sample's values; see lrp_bench.chance.
 
     Args:
         model: see IsolatedExplainer.
@@ -74,4 +75,4 @@ def standard_normal(samples: Tensor, seed: int) -> Tensor:
     >>> bool((standard_normal(x, 0)[1:] == standard_normal(x[1:], 0)).all())
     True
     """
-    return normal(samples, samples[0].numel(), seed, "map").view(samples.shape)
+    return chance.normal(samples, samples[0].numel(), seed, Purpose.RANDOM_MAP).view(samples.shape)

@@ -8,9 +8,10 @@ import torch
 from captum import attr
 from torch import Tensor, nn
 
+from lrp_bench import chance
+from lrp_bench.chance import Purpose
 from lrp_bench.explainers.arguments import expect_count, expect_flag, expect_number, expect_seed
 from lrp_bench.explainers.base import LibraryExplainer
-from lrp_bench.explainers.draws import Purpose, normal, uniform
 
 
 class SampledGradient(LibraryExplainer):
@@ -50,7 +51,7 @@ class SampledGradient(LibraryExplainer):
 
     def _normal(self, inputs: Tensor, start: int, count: int, purpose: Purpose) -> Tensor:
         size = inputs[0].numel()
-        draws = normal(inputs, count * size, self._seed, purpose, start * size).to(inputs.dtype)
+        draws = chance.normal(inputs, count * size, self._seed, purpose, start * size).to(inputs.dtype)
         return draws.view(len(inputs), count, *inputs.shape[1:])
 
 
@@ -86,7 +87,7 @@ class SmoothGrad(SampledGradient):
     def _points(self, inputs: Tensor, start: int, count: int) -> tuple[Tensor, float]:
         flat = inputs.flatten(1)
         deviation = self._noise_level * (flat.amax(1) - flat.amin(1)).view(-1, 1, *[1] * (inputs.dim() - 1))
-        return inputs[:, None] + deviation * self._normal(inputs, start, count, "noise"), 1.0
+        return inputs[:, None] + deviation * self._normal(inputs, start, count, Purpose.INPUT_NOISE), 1.0
 
     def _attribute(self, inputs: Tensor, target: Tensor) -> Tensor:
         relevance = super()._attribute(inputs, target)
@@ -129,8 +130,8 @@ class GradientShap(SampledGradient):
         super().__init__(model, example, n_samples, seed, internal_batch_size)
 
     def _points(self, inputs: Tensor, start: int, count: int) -> tuple[Tensor, Tensor]:
-        end = inputs[:, None] + self._stdev * self._normal(inputs, start, count, "noise")
-        begin = self._baseline + self._baseline_stdev * self._normal(inputs, start, count, "baseline")
-        place = uniform(inputs, count, self._seed, "place", start).to(inputs.dtype)
+        end = inputs[:, None] + self._stdev * self._normal(inputs, start, count, Purpose.INPUT_NOISE)
+        begin = self._baseline + self._baseline_stdev * self._normal(inputs, start, count, Purpose.BASELINE)
+        place = chance.uniform(inputs, count, self._seed, Purpose.PLACE_ON_LINE, start).to(inputs.dtype)
         difference = end - begin
         return begin + place.view(*place.shape, *[1] * (inputs.dim() - 1)) * difference, difference

@@ -10,8 +10,9 @@ from captum._utils.models.linear_model import SkLearnRidge
 from captum.attr._core.lime import get_exp_kernel_similarity_function
 from torch import Tensor, nn
 
+from lrp_bench import chance
+from lrp_bench.chance import Purpose
 from lrp_bench.explainers.arguments import expect, expect_number
-from lrp_bench.explainers.draws import bits
 from lrp_bench.explainers.patches import Switched
 from lrp_bench.explainers.perturbation import SampledPatches
 
@@ -23,7 +24,7 @@ class Surrogate(SampledPatches):
     def _method(self, game: Switched) -> attr.Lime: ...
 
     def _worth(self, game: Switched, switches: Tensor, inputs: Tensor, target: Tensor) -> Tensor:
-        method, keys = self._method(game), bits(inputs, 1, self._seed, "generator")[:, 0].tolist()
+        method, keys = self._method(game), chance.bits(inputs, 1, self._seed, Purpose.GENERATOR_SEED)[:, 0].tolist()
         before = torch.random.get_rng_state()  # Captum draws on the CPU, from the global generator
         try:
             return torch.cat([self._fit(method, *row) for row in zip(keys, switches, inputs, target, strict=True)])

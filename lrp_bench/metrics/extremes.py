@@ -7,15 +7,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lrp_bench import chance
+from lrp_bench.chance import Purpose
 from lrp_bench.contracts import BenchError
-from lrp_bench.metrics.chance import random_bits
 from lrp_bench.metrics.checks import check_whole
 from lrp_bench.metrics.flipping import PerturbationCurve
 from lrp_bench.metrics.scores import SCORES
 from lrp_bench.metrics.units import Regions
 
 _MOST_UNITS = 128
-_NAMES = 5
 
 
 @torch.no_grad()
@@ -63,7 +63,7 @@ def aopc_bounds(
             found.append(SCORES[curve.score](logits, target[row]))
         return torch.cat(found)
 
-    names = random_bits(x, units, curve.seed, _NAMES)
+    names = chance.bits(x, units, curve.seed, Purpose.SET_NAMES)
     whole = score(torch.arange(len(x), device=x.device), torch.zeros_like(exists))
     lower = -_greatest(lambda rows, gone: score(rows, gone) - whole[rows], exists, names, beam)
     return lower, _greatest(lambda rows, gone: whole[rows] - score(rows, gone), exists, names, beam)

@@ -13,8 +13,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from lrp_bench import chance
+from lrp_bench.chance import Purpose
 from lrp_bench.contracts import BenchError
-from lrp_bench.metrics.chance import random_order
 from lrp_bench.metrics.checks import check_choice, check_number, check_whole
 from lrp_bench.metrics.imputers import (
     Blur,
@@ -58,7 +59,6 @@ __all__ = [
 Order = Literal["morf", "lerf", "random"]
 Spacing = Literal["linear", "log", "unit"]
 
-_TIES = 1
 _NEXT_DRAW = 2**32  # seeds of a sweep lie closer together than that, so no two of their draws are the same
 
 
@@ -172,7 +172,7 @@ class PerturbationCurve:
         keys = {"morf": -scores, "lerf": scores, "random": torch.zeros_like(scores)}[self.order]
         if regions.sizes is not None:
             keys = keys.masked_fill(regions.sizes == 0, float("inf"))
-        shuffled = random_order(x, scores.shape[1], self.seed, _TIES)
+        shuffled = chance.order(x, scores.shape[1], self.seed, Purpose.TIED_UNITS)
         return shuffled.gather(1, keys.gather(1, shuffled).argsort(dim=1, stable=True))
 
     def _counts(self, removed: Tensor, grid: Tensor) -> Tensor:

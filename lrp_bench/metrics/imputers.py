@@ -9,14 +9,13 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from lrp_bench import chance
+from lrp_bench.chance import Purpose
 from lrp_bench.contracts import BenchError, NotApplicable
-from lrp_bench.metrics.chance import random_index, random_uniform
 from lrp_bench.metrics.checks import check_floating, check_images, check_number
 
 Fill = Callable[[Tensor, Tensor], Tensor]
 """(rows, removed) -> inputs: samples `rows` (m,) of the batch, with new values where `removed` (m, ...) is True."""
-
-_NOISE, _SAMPLE = 2, 3
 
 
 class Imputer(Protocol):
@@ -105,7 +104,7 @@ class ImageMean:
 
 @dataclass(frozen=True)
 class Noise:
-    """Uniform noise in [low, high), in units of the model's input; one draw for each input value and sample."""
+    """Uniform noise from low to high, in units of the model's input; one draw for each input value and sample."""
 
     low: float = -1.0
     high: float = 1.0
@@ -117,7 +116,7 @@ class Noise:
     def __call__(self, x: Tensor, seed: int) -> Fill:
         """See Imputer."""
         check_floating(x, "Noise", "use Constant with the id of the mask token, or Sample")
-        return _paste(x, self.low + (self.high - self.low) * random_uniform(x, seed, _NOISE))
+        return _paste(x, self.low + (self.high - self.low) * chance.uniform_like(x, seed, Purpose.FILL_NOISE))
 
 
 @dataclass(frozen=True)
@@ -168,9 +167,9 @@ class Sample:
             )
         pool = self.pool.to(x)
         if x.dim() > 2:
-            drawn = random_index(x, 1, len(pool), seed, _SAMPLE)[:, 0]
+            drawn = chance.index(x, 1, len(pool), seed, Purpose.FILL_SAMPLE)[:, 0]
             return lambda rows, removed: torch.where(removed, pool[drawn[rows]], x[rows])
-        return _paste(x, pool.gather(0, random_index(x, x.shape[1], len(pool), seed, _SAMPLE)))
+        return _paste(x, pool.gather(0, chance.index(x, x.shape[1], len(pool), seed, Purpose.FILL_SAMPLE)))
 
 
 def _paste(x: Tensor, fill: Tensor) -> Fill:

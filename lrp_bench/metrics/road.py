@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.linalg import vecdot, vector_norm
 from torch.nn import functional as F
 
+from lrp_bench import chance
+from lrp_bench.chance import Purpose
 from lrp_bench.contracts import BenchError
-from lrp_bench.metrics.chance import random_normal
 from lrp_bench.metrics.checks import check_floating, check_images, check_number
 from lrp_bench.metrics.imputers import Fill
 
-_ROAD = 4
 _CHECKED_EVERY = 4  # iterations; a look at the residuals makes a GPU wait
 
 
@@ -44,7 +44,7 @@ class Road:
         """See Imputer."""
         check_images(x, "Road", "use Constant or Sample")
         check_floating(x, "Road", "use images of real numbers")
-        noise = self.sigma * random_normal(x, seed, _ROAD)
+        noise = self.sigma * chance.normal_like(x, seed, Purpose.ROAD_NOISE)
 
         def fill(rows: Tensor, removed: Tensor) -> Tensor:
             removed = removed.expand(-1, -1, *x.shape[2:])

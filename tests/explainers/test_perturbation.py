@@ -12,8 +12,8 @@ from captum.attr._core.lime import get_exp_kernel_similarity_function
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from lrp_bench.chance import Purpose, bits
 from lrp_bench.contracts import BenchError
-from lrp_bench.explainers.draws import bits
 from lrp_bench.explainers.patches import patch_ids, shared
 from lrp_bench.explainers.perturbation import FeatureAblation, Occlusion, ShapleyValueSampling
 from lrp_bench.explainers.surrogates import KernelShap, Lime
@@ -72,7 +72,7 @@ def test_occlusion_and_ablation_are_captums() -> None:
 
 def test_surrogates_are_captums_with_draws_of_the_sample() -> None:
     model, target = cnn(), cnn()(X).argmax(1)
-    ids, keys = patch_ids(X, 2), bits(X, 1, 5, "generator")[:, 0].tolist()
+    ids, keys = patch_ids(X, 2), bits(X, 1, 5, Purpose.GENERATOR_SEED)[:, 0].tolist()
     near = get_exp_kernel_similarity_function("cosine", kernel_width=0.25)
     settings = {"patch": 2, "n_samples": 30, "seed": 5}
     shap, lime = KernelShap(model, X, **settings).explain(X), Lime(model, X, **settings).explain(X)

@@ -8,8 +8,8 @@ from captum import attr
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from lrp_bench.chance import Purpose, normal, uniform
 from lrp_bench.contracts import BenchError
-from lrp_bench.explainers.draws import normal, uniform
 from lrp_bench.explainers.sampling import GradientShap, SmoothGrad
 
 X = torch.randn(3, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -88,9 +88,14 @@ def test_how_many_points_go_at_once_does_not_matter(method: type) -> None:
 
 
 def test_draws_go_on_where_they_stopped_and_purposes_are_unrelated() -> None:
-    whole = normal(X, 4000, 3, "noise")
-    assert_close(normal(X, 1000, 3, "noise", start=3000), whole[:, 3000:], rtol=0, atol=0)
-    others = [whole[0], whole[1], normal(X, 4000, 3, "baseline")[0], uniform(X, 4000, 3, "place")[0]]
+    whole = normal(X, 4000, 3, Purpose.INPUT_NOISE)
+    assert_close(normal(X, 1000, 3, Purpose.INPUT_NOISE, start=3000), whole[:, 3000:], rtol=0, atol=0)
+    others = [
+        whole[0],
+        whole[1],
+        normal(X, 4000, 3, Purpose.BASELINE)[0],
+        uniform(X, 4000, 3, Purpose.PLACE_ON_LINE)[0],
+    ]
     correlation = torch.corrcoef(torch.stack(others))
     assert float((correlation - torch.eye(4, dtype=torch.float64)).abs().max()) < 0.08  # five standard errors
 

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from lrp_bench import chance
+from lrp_bench.chance import Purpose
 from lrp_bench.contracts import Explanation, Measure, NotApplicable, Scores
-from lrp_bench.metrics.chance import random_bits
 from lrp_bench.metrics.checks import check_number
 from lrp_bench.metrics.evaluators.base import Context, Evaluator, pixels, relevance_by
 from lrp_bench.metrics.functional import cosine, spearman
-
-CLASS = 3  # purpose of the draw
 
 
 class RandomLogit(Evaluator):
@@ -60,5 +59,5 @@ class RandomLogit(Evaluator):
         classes = explanation.logits.shape[1]
         if classes < 2:
             raise NotApplicable("Expected a model with at least two outputs, got one: there is no other class.")
-        drawn = random_bits(explanation.inputs, 1, self.seed, CLASS)[:, 0]
-        return (explanation.target + 1 + drawn % (classes - 1)) % classes
+        drawn = chance.index(explanation.inputs, 1, classes - 1, self.seed, Purpose.OTHER_CLASS)[:, 0]
+        return (explanation.target + 1 + drawn) % classes

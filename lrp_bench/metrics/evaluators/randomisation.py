@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from lrp_bench import chance
+from lrp_bench.chance import Purpose
 from lrp_bench.contracts import BenchError, Curve, Explainer, Explanation, Measure, NotApplicable, Scores
-from lrp_bench.metrics.chance import random_normal
 from lrp_bench.metrics.checks import check_number, check_whole
 from lrp_bench.metrics.evaluators.base import Context, Evaluator, pixels, relevance_by
 from lrp_bench.metrics.functional import spearman
 from lrp_bench.metrics.randomisation import forward_order, shuffle
-
-NOISE = 4  # purpose of the first draw
 
 
 class Randomisation(Evaluator):
@@ -108,7 +107,7 @@ class Randomisation(Evaluator):
         if not x.is_floating_point():
             raise NotApplicable(f"Expected inputs that noise can be added to, got {x.dtype}: set draws to 0.")
         scale = self.sigma * (x.flatten(1).amax(1) - x.flatten(1).amin(1)).view(-1, *[1] * (x.dim() - 1))
-        noisy = (x + scale * random_normal(x, self.seed, NOISE + draw) for draw in range(self.draws))
+        noisy = (x + scale * chance.normal_like(x, self.seed, Purpose.SMPRT_NOISE, draw) for draw in range(self.draws))
         return torch.stack([relevance_by(method, each, target) for each in noisy]).mean(0)
 
     def _randomised(self, model: nn.Module, x: Tensor) -> Iterator[tuple[float, nn.Module]]:

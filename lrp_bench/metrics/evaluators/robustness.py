@@ -8,14 +8,13 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from lrp_bench import chance
+from lrp_bench.chance import Purpose
 from lrp_bench.contracts import Explainer, Explanation, Measure, NotApplicable, Scores
-from lrp_bench.metrics.chance import random_order, random_uniform
 from lrp_bench.metrics.checks import check_number, check_relevance, check_whole
 from lrp_bench.metrics.evaluators.base import Context, Evaluator, Model, per_pixel
 from lrp_bench.metrics.functional import infidelity, max_sensitivity
 from lrp_bench.metrics.scores import logit
-
-_SENSITIVITY, _INFIDELITY = 1 << 32, 2 << 32  # purposes of draws; the number of the draw is added
 
 
 class Robustness(Evaluator):
@@ -90,7 +89,7 @@ class Robustness(Evaluator):
         x, R, target = explanation.inputs, explanation.relevance, explanation.target
 
         def change(rows: Tensor, draw: Tensor) -> Tensor:
-            unit = random_uniform(x[rows], self.seed, _SENSITIVITY + draw)
+            unit = chance.uniform_like(x[rows], self.seed, Purpose.SENSITIVITY_NOISE, draw)
             noisy = method.explain(x[rows] + self.radius * (2 * unit - 1), target[rows]).relevance
             check_relevance(noisy, x[rows], "relevance of noisy inputs")
             return max_sensitivity(R[rows], noisy.unsqueeze(1))
@@ -104,7 +103,7 @@ class Robustness(Evaluator):
         count = max(1, round(self.share * pixels))
 
         def foretold_and_found(rows: Tensor, draw: Tensor) -> Tensor:
-            removed = random_order(x[rows], pixels, self.seed, _INFIDELITY + draw) < count
+            removed = chance.order(x[rows], pixels, self.seed, Purpose.INFIDELITY_PIXELS, draw) < count
             after = model(torch.where(_spread(removed, x), x.new_tensor(self.baseline), x[rows]))
             return torch.stack([(R[rows].flatten(1) * removed).sum(1), before[rows] - logit(after, target[rows])], 1)
 
