@@ -12,10 +12,15 @@ from lrp_bench.contracts import BenchError
 from lrp_bench.metrics.checks import check_choice, check_floating, check_images, check_number
 from lrp_bench.metrics.imputers import Fill
 
+_GREYS = 255.0
+
 
 @dataclass(frozen=True)
 class Inpaint:
     """What OpenCV paints into the holes, each channel by itself; on the CPU, image by image.
+
+    The known values of a channel are stretched to OpenCV's grey levels, 0 to 255, and what it paints is scaled back:
+    Telea's method adds a gradient of about a grey level, whatever the values' range.
 
     Where the whole image is removed there is nothing to paint with: it becomes 0, for standardised inputs the data
     set's mean. Needs the extra `inpaint`.
@@ -46,15 +51,22 @@ class Inpaint:
 
         def fill(rows: Tensor, removed: Tensor) -> Tensor:
             holes = removed.expand(-1, 1, *x.shape[2:])
-            known = x[rows].masked_fill(holes, 0.0)
-            images, masks = known.float().cpu().numpy(), holes[:, 0].byte().cpu().numpy()
+            lowest, span = _range(x[rows], holes)
+            grey = ((x[rows] - lowest) * (_GREYS / span).nan_to_num(posinf=0.0)).masked_fill(holes, 0.0)
+            images, masks = grey.float().cpu().numpy(), holes[:, 0].byte().cpu().numpy()
             painted = [
-                torch.from_numpy(cv2.inpaint(channel, mask, self.radius, flag))
-                if not mask.all()
-                else torch.zeros(channel.shape)
+                torch.from_numpy(channel if mask.all() else cv2.inpaint(channel, mask, self.radius, flag))
                 for image, mask in zip(images, masks, strict=True)
                 for channel in image
             ]
-            return torch.where(holes, torch.stack(painted).reshape(known.shape).to(x), known)
+            filled = torch.stack(painted).reshape(grey.shape).to(x) * (span / _GREYS) + lowest
+            return torch.where(holes, filled, x[rows])
 
         return fill
+
+
+def _range(x: Tensor, holes: Tensor) -> tuple[Tensor, Tensor]:
+    """(batch, channels, 1, 1) each: the least known value and how far the greatest lies above it; 0 if none is known."""
+    lowest = x.masked_fill(holes, float("inf")).amin((2, 3), keepdim=True)
+    highest = x.masked_fill(holes, float("-inf")).amax((2, 3), keepdim=True)
+    return lowest.nan_to_num(posinf=0.0), (highest - lowest).clamp(min=0)

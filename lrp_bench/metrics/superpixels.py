@@ -10,18 +10,21 @@ from torch import Tensor
 from lrp_bench.metrics.checks import check_images, check_number, check_relevance, check_whole
 from lrp_bench.metrics.units import Regions
 
+_LIGHTNESS = 100  # white in Lab colours
+
 
 @dataclass(frozen=True)
 class Superpixels:
     """Segments of similar colour and place, by SLIC (Achanta et al. 2012; scikit-image); a segment scores its mean.
 
-    x is (batch, channels, height, width), standardised or not: SLIC scales each image to [0, 1], and takes three
-    channels as red, green and blue. Images have different numbers of segments of different sizes, but the same image
-    always has the same.
+    x is (batch, channels, height, width), standardised or not: SLIC scales each image to [0, 1], and turns three
+    channels, as red, green and blue, into Lab colours, whose lightness goes to 100. Other numbers of channels stay in
+    [0, 1], so there a hundredth of the compactness is used. Images have different numbers of segments of different
+    sizes, but the same image always has the same.
 
     Args:
         segments: about how many; SLIC gives fewer where an image is small or plain.
-        compactness: weight of the place against the colour; large values make squares.
+        compactness: weight of the place against the colour; large values make squares. In units of Lab colours.
         sigma: standard deviation in pixels of a Gaussian blur before, 0 for none.
     """
 
@@ -56,8 +59,9 @@ class Superpixels:
         from skimage.segmentation import slic  # takes a while to import
 
         images = x.movedim(1, -1).cpu().double().numpy()
+        compactness = self.compactness if x.shape[1] == 3 else self.compactness / _LIGHTNESS
         cut = [
-            slic(image, self.segments, self.compactness, sigma=self.sigma, start_label=0, channel_axis=-1)
+            slic(image, self.segments, compactness, sigma=self.sigma, start_label=0, channel_axis=-1)
             for image in images
         ]
         return torch.stack([torch.from_numpy(labels) for labels in cut]).long()

@@ -430,9 +430,9 @@ def test_readings_of_planted_curves() -> None:
 
 
 def test_superpixels_are_read_at_their_own_fractions() -> None:
-    evaluator = Flipping(Superpixels(9, 0.1), 4, Constant(0.0), "logit")
+    evaluator = Flipping(Superpixels(9), 4, Constant(0.0), "logit")
     evaluator.update(explained(GOOD), Context(model))
-    curve = PerturbationCurve(Superpixels(9, 0.1), "morf", 4, Constant(0.0), "logit")
+    curve = PerturbationCurve(Superpixels(9), "morf", 4, Constant(0.0), "logit")
     morf = curve.trace(model, INPUTS, curve.unit(INPUTS, GOOD), TARGET)
     lerf = replace(curve, order="lerf").trace(model, INPUTS, curve.unit(INPUTS, GOOD), TARGET)
     assert len(morf.fractions.unique(dim=0)) > 1

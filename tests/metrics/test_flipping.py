@@ -83,7 +83,7 @@ DATA = {
     "Tokens": (TEXT, TEXT_RELEVANCE),
     "Features": (TABLE, TABLE_RELEVANCE),
 }
-UNITS = [Pixels(), Patches(1), Patches(2), Patches(5), Superpixels(6, 0.1), Tokens(padding=0), Tokens(), Features()]
+UNITS = [Pixels(), Patches(1), Patches(2), Patches(5), Superpixels(6), Tokens(padding=0), Tokens(), Features()]
 
 
 def groups_of(unit: Unit, sample: int) -> list[Tensor]:
@@ -257,7 +257,7 @@ def test_fractions_are_the_true_shares(steps: int | list[float], spacing: str, c
 @pytest.mark.parametrize(
     ("imputer", "unit"),
     [
-        (Constant(0.1), Superpixels(6, 0.1)),
+        (Constant(0.1), Superpixels(6)),
         (Noise(), Pixels()),
         (Blur(), Patches(4)),
         (ImageMean(), Pixels()),
@@ -455,17 +455,37 @@ def test_road_in_single_precision() -> None:
     assert_close(single.double(), Road(0.0, 1e-10)(images, 0)(torch.arange(BATCH), removed), rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("method", ["telea", "navier_stokes"])
-def test_inpaint_equals_opencv_and_sees_nothing_of_the_holes(method: str) -> None:
-    removed = drawn(BATCH, 1, HEIGHT, WIDTH, seed=3) < 0
-    flag = {"telea": cv2.INPAINT_TELEA, "navier_stokes": cv2.INPAINT_NS}[method]
-    x = Inpaint(method)(IMAGES.float(), 0)(torch.arange(BATCH), removed)
-    visible = IMAGES.float().masked_fill(removed, 0.0)
-    expected = cv2.inpaint(visible[3, 1].numpy(), removed[3, 0].byte().numpy(), 3, flag)
-    assert_close(x[3, 1], torch.from_numpy(expected))
-    other = torch.where(removed, IMAGES * 5 + 2, IMAGES).float()
+METHODS = {"telea": cv2.INPAINT_TELEA, "navier_stokes": cv2.INPAINT_NS}
+BLOCK = torch.zeros(1, 1, 28, 28, dtype=torch.bool)
+BLOCK[..., 10:14, 10:14] = True
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (1 / 64, -2.0)])
+def test_inpaint_equals_opencv_on_grey_levels_and_sees_nothing_of_the_holes(
+    method: str, scale: float, shift: float
+) -> None:
+    removed = drawn(BATCH, 1, 28, 28, seed=3) < -0.5
+    waves = torch.linspace(0, 4, 28).sin() * torch.linspace(1, 7, 28).cos()[:, None]
+    grey = ((drawn(BATCH, 2, 28, 28).float() * 0.1 + waves).clamp(-1, 1) * 127.5 + 127.5).round()
+    grey[..., 0, 0], grey[..., 0, 1], removed[..., 0, :2] = 0, 255, False  # all grey levels are known
+    x = Inpaint(method)(grey * scale + shift, 0)(torch.arange(BATCH), removed)
+    visible = grey.masked_fill(removed, 0.0).byte()
+    expected = cv2.inpaint(visible[3, 1].numpy(), removed[3, 0].byte().numpy(), 3, METHODS[method])
+    found = (x[3, 1] - shift) / scale
+    assert_close(found, torch.from_numpy(expected).float(), rtol=0, atol=2.0)  # OpenCV rounds, and paints from that
+    assert_close(found[~removed[3, 0]], grey[3, 1][~removed[3, 0]], rtol=0, atol=1e-4)
+    other = torch.where(removed, grey * 5 + 2, grey) * scale + shift
     assert_close(Inpaint(method)(other, 0)(torch.arange(BATCH), removed), x)
     assert_close(filled(Inpaint(method), IMAGES), torch.zeros_like(IMAGES))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_inpaint_goes_on_with_what_is_around_a_hole(method: str) -> None:
+    constant = torch.full((1, 2, 28, 28), 0.3)
+    assert_close(Inpaint(method)(constant, 0)(torch.tensor([0]), BLOCK), constant)
+    ramp = torch.linspace(-1, 3, 28).expand(1, 1, 28, 28)
+    assert_close(Inpaint(method)(ramp, 0)(torch.tensor([0]), BLOCK), ramp, rtol=0, atol=0.15)  # a pixel's step
 
 
 def test_samples_are_of_the_training_set() -> None:
@@ -495,15 +515,26 @@ def test_a_mask_token_takes_the_place_of_ids() -> None:
 
 
 def test_superpixels_are_those_of_scikit_image() -> None:
-    regions = Superpixels(6, 0.1)(IMAGES, RELEVANCE)
-    assert_close(Superpixels(6, 0.1).labels(IMAGES), SEGMENTS.long())
+    regions = Superpixels(6)(IMAGES, RELEVANCE)
+    assert_close(Superpixels(6).labels(IMAGES), SEGMENTS.long())
     for i, label in product(range(BATCH), range(int(SEGMENTS.max()) + 1)):
         inside = SEGMENTS[i] == label
         assert regions.positions()[i, label] == inside.sum()
         if inside.any():
             assert_close(regions.scores[i, label], RELEVANCE[i].sum(0)[inside].mean())
     assert len({int(labels.max()) for labels in SEGMENTS}) > 1  # images differ in their number of segments
-    assert_close(Superpixels(6, 0.1).labels(IMAGES * 3 + 1), SEGMENTS.long())
+    assert_close(Superpixels(6).labels(IMAGES * 3 + 1), SEGMENTS.long())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_superpixels_follow_the_image_at_the_default(channels: int) -> None:
+    left, top = (torch.zeros(1, channels, 28, 28) for _ in range(2))
+    left[..., :11], top[:, :, :11] = 1.0, 1.0
+    labels = Superpixels().labels(torch.cat([left, top]))
+    assert not torch.equal(labels[0], labels[1])
+    for image, found in zip((left[0, 0], top[0, 0]), labels, strict=True):
+        dark, bright = (set(found[image == value].tolist()) for value in (0, 1))
+        assert not dark & bright  # no segment crosses the edge
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import combinations
+from itertools import combinations, permutations, product
 
 import numpy as np
 import pytest
@@ -67,8 +67,20 @@ def per_sample(reference: Callable[..., float]) -> Callable[..., Tensor]:
     return batched
 
 
-def top(values: np.ndarray) -> list[int]:
-    return sorted(range(len(values)), key=lambda i: -abs(values[i]))[:K]
+def chance(values: np.ndarray, k: int = K) -> np.ndarray:
+    """(n, k): the chance that a feature is at a place of the top k, ties being broken by lot."""
+    first, last = (stats.rankdata(-np.abs(values), method) - 1 for method in ("min", "max"))
+    places = np.arange(k)
+    possible = (first[:, None] <= places) & (places <= last[:, None])
+    return possible / (last - first + 1)[:, None]
+
+
+def in_both(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return chance(a).sum(1) * chance(b).sum(1)
+
+
+def at_same_place(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (chance(a) * chance(b)).sum(1)
 
 
 def trapezoid(fractions: np.ndarray, scores: np.ndarray) -> float:
@@ -163,27 +175,22 @@ ORACLES: dict[str, list[tuple[tuple[object, ...], Tensor]]] = {
     ],
     "pairwise_rank_agreement": [(pair, per_sample(same_order)(*pair)) for pair in (PAIR, TIED)],
     "top_k_intersection": [
-        ((*pair, K), per_sample(lambda a, b: len({*top(a)} & {*top(b)}) / K)(*pair)) for pair in (PAIR, TIED)
+        ((*pair, K), per_sample(lambda a, b: in_both(a, b).sum() / K)(*pair)) for pair in (PAIR, TIED)
     ],
     "sign_agreement": [
         (
             (*pair, K),
-            per_sample(lambda a, b: sum(np.sign(a[i]) == np.sign(b[i]) for i in {*top(a)} & {*top(b)}) / K)(*pair),
+            per_sample(lambda a, b: in_both(a, b)[np.sign(a) == np.sign(b)].sum() / K)(*pair),
         )
         for pair in (PAIR, TIED)
     ],
     "rank_agreement": [
-        ((*pair, K), per_sample(lambda a, b: sum(i == j for i, j in zip(top(a), top(b), strict=True)) / K)(*pair))
-        for pair in (PAIR, TIED)
+        ((*pair, K), per_sample(lambda a, b: at_same_place(a, b).sum() / K)(*pair)) for pair in (PAIR, TIED)
     ],
     "signed_rank_agreement": [
         (
             (*pair, K),
-            per_sample(
-                lambda a, b: (
-                    sum(i == j and np.sign(a[i]) == np.sign(b[i]) for i, j in zip(top(a), top(b), strict=True)) / K
-                )
-            )(*pair),
+            per_sample(lambda a, b: at_same_place(a, b)[np.sign(a) == np.sign(b)].sum() / K)(*pair),
         )
         for pair in (PAIR, TIED)
     ],
@@ -360,6 +367,37 @@ def test_an_undefined_sample_leaves_the_others_alone() -> None:
     a = torch.cat([ZERO, VARIED])
     assert_close(spearman(a, a), torch.tensor([float("nan"), 1.0]), equal_nan=True)
     assert_close(top_k_intersection(a, a, 2), torch.tensor([float("nan"), 1.0]), equal_nan=True)
+
+
+tied = st.lists(st.integers(-2, 2), min_size=4, max_size=4).filter(lambda values: len({abs(v) for v in values}) > 1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(tied, tied, st.integers(1, 4))
+def test_top_k_with_ties_is_the_mean_over_all_ways_to_break_them(first: list[int], second: list[int], k: int) -> None:
+    def orders(values: list[int]) -> list[list[int]]:
+        return [sorted(lot, key=lambda i: -abs(values[i]))[:k] for lot in permutations(range(4))]
+
+    agree = [np.sign(v) == np.sign(w) for v, w in zip(first, second, strict=True)]
+    pairs = list(product(orders(first), orders(second)))
+    same = [[i for i, j in zip(ours, theirs, strict=True) if i == j] for ours, theirs in pairs]
+    both = [{*ours} & {*theirs} for ours, theirs in pairs]
+    a, b = (torch.tensor([values], dtype=torch.float64) for values in (first, second))
+    for measure, hits in (
+        (top_k_intersection, sum(len(each) for each in both)),
+        (sign_agreement, sum(agree[i] for each in both for i in each)),
+        (rank_agreement, sum(len(each) for each in same)),
+        (signed_rank_agreement, sum(agree[i] for each in same for i in each)),
+    ):
+        assert measure(a, b, k).item() == pytest.approx(hits / len(pairs) / k)
+
+
+@settings(max_examples=30, deadline=None)
+@given(tied, st.lists(st.booleans(), min_size=4, max_size=4).filter(any))
+def test_relevance_rank_with_ties_is_the_mean_over_all_ways_to_break_them(values: list[int], mask: list[bool]) -> None:
+    hits = [sum(mask[i] for i in sorted(lot, key=lambda i: -values[i])[: sum(mask)]) for lot in permutations(range(4))]
+    found = relevance_rank(torch.tensor([values], dtype=torch.float64), torch.tensor([mask]))
+    assert found.item() == pytest.approx(sum(hits) / len(hits) / sum(mask))
 
 
 def test_tied_maxima_hit_by_chance() -> None:

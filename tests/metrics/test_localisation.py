@@ -49,6 +49,16 @@ def test_a_map_that_knows_nothing_scores_the_share_of_the_mask() -> None:
         assert_close(values[kind].mean(), values["mask_share"].mean(), atol=0.08, rtol=0)
 
 
+@pytest.mark.parametrize("corner", [0, 4])
+def test_a_map_of_ties_that_knows_nothing_scores_the_share_of_the_mask_wherever_that_lies(corner: int) -> None:
+    mask, R = torch.zeros(64, 8, 8, dtype=torch.bool), torch.zeros(64, 3, 8, 8)
+    mask[:, corner : corner + 4, corner : corner + 4] = True
+    R[:, 0].view(64, 64).fill_diagonal_(1.0)  # each pixel once
+    values = found(R, mask)
+    for kind in KINDS:
+        assert_close(values[kind].mean(), torch.tensor(16 / 64))
+
+
 def test_an_empty_mask_is_no_hit() -> None:
     R, mask = torch.rand(BATCH, *SHAPE, generator=torch.Generator().manual_seed(0)), square()
     mask[0] = False

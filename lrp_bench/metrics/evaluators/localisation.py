@@ -18,7 +18,7 @@ class Localisation(Evaluator):
     Values: localisation/relevance_mass, the share of positive relevance inside the mask; localisation/relevance_rank,
     the share of the mask among as many pixels of largest relevance; localisation/pointing_game, whether the largest
     lies inside; NaN for an empty mask. And localisation/mask_share, the mask's share of the pixels: what a map that
-    knows nothing scores in the other three.
+    knows nothing, ties or none, scores in the other three on average.
     """
 
     higher_is_better = True

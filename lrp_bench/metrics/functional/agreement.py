@@ -1,6 +1,7 @@
 """How far two relevance maps agree in their k features of largest |relevance|; (batch, ...) each.
 
-Features tied at the edge of the top k count in the order of their position: look at the share of ties beside these.
+Tied features get their ranks by lot, in each map for itself, and the measures are the means over all lots: maps without
+relevance agree by chance alone. So a map with ties in its top k agrees less than fully even with itself.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lrp_bench.contracts import BenchError
+from lrp_bench.metrics.functional.ranks import ranked
 from lrp_bench.metrics.functional.rows import paired_rows, undefined_unless, varied
 
 
@@ -32,7 +34,7 @@ def top_k_intersection(a: Tensor, b: Tensor, k: int) -> Tensor:
     tensor([0.5000])
     """
     top = _top(a, b, k)
-    return top.share(top.in_a & top.in_b)
+    return top.share(top.both)
 
 
 def sign_agreement(a: Tensor, b: Tensor, k: int) -> Tensor:
@@ -53,7 +55,7 @@ def sign_agreement(a: Tensor, b: Tensor, k: int) -> Tensor:
     tensor([0.5000])
     """
     top = _top(a, b, k)
-    return top.share(top.in_a & top.in_b & top.same_sign)
+    return top.share(top.both * top.same_sign)
 
 
 def rank_agreement(a: Tensor, b: Tensor, k: int) -> Tensor:
@@ -74,7 +76,7 @@ def rank_agreement(a: Tensor, b: Tensor, k: int) -> Tensor:
     tensor([0.5000])
     """
     top = _top(a, b, k)
-    return top.share(top.in_a & top.same_rank)
+    return top.share(top.same_rank)
 
 
 def signed_rank_agreement(a: Tensor, b: Tensor, k: int) -> Tensor:
@@ -95,33 +97,54 @@ def signed_rank_agreement(a: Tensor, b: Tensor, k: int) -> Tensor:
     tensor([0.5000])
     """
     top = _top(a, b, k)
-    return top.share(top.in_a & top.same_rank & top.same_sign)
+    return top.share(top.same_rank * top.same_sign)
 
 
 class _Top(NamedTuple):
-    """What the four measures count, per feature: (batch, n) bool each; and where they are defined, (batch,) bool."""
+    """What the four measures count, per feature, (batch, n) each; and where they are defined, (batch,) bool.
 
-    in_a: Tensor
-    in_b: Tensor
+    both: the chance to be in both top k; same_rank: to be there at the same rank in both; same_sign: bool.
+    """
+
+    both: Tensor
     same_rank: Tensor
     same_sign: Tensor
     defined: Tensor
-    dtype: torch.dtype
     k: int
 
     def share(self, hits: Tensor) -> Tensor:
-        return undefined_unless(self.defined, hits.sum(1).to(self.dtype) / self.k)
+        return undefined_unless(self.defined, hits.sum(1) / self.k)
+
+
+class _Places(NamedTuple):
+    """The first and the last place that each feature can have, from 0, the largest |relevance| first; (batch, n)."""
+
+    first: Tensor
+    last: Tensor
+
+    def ties(self) -> Tensor:
+        return self.last - self.first + 1
+
+    def above(self, k: int) -> Tensor:
+        """How many of them are in the top k."""
+        return (k - self.first).clamp(min=0).minimum(self.ties())
+
+    def shared(self, other: _Places, k: int) -> Tensor:
+        """How many of them are in the top k and possible in both."""
+        last = self.last.minimum(other.last).clamp(max=k - 1)
+        return (last - self.first.maximum(other.first) + 1).clamp(min=0)
 
 
 def _top(a: Tensor, b: Tensor, k: int) -> _Top:
     a, b = paired_rows(a, b)
     if not 1 <= k <= a.shape[1]:
         raise BenchError(f"Expected k between 1 and the {a.shape[1]} features, got {k}: choose a k in this range")
-    rank_a, rank_b = _ranks(a.abs()), _ranks(b.abs())
-    defined = varied(a.abs()) & varied(b.abs())
-    return _Top(rank_a < k, rank_b < k, rank_a == rank_b, a.sign() == b.sign(), defined, a.dtype, k)
+    ours, theirs = _places(a), _places(b)
+    lots = (ours.ties() * theirs.ties()).to(a.dtype)
+    both, same_rank = ours.above(k) * theirs.above(k) / lots, ours.shared(theirs, k) / lots
+    return _Top(both, same_rank, a.sign() == b.sign(), varied(a.abs()) & varied(b.abs()), k)
 
 
-def _ranks(values: Tensor) -> Tensor:
-    order = values.argsort(dim=1, descending=True, stable=True)
-    return order.argsort(1)
+def _places(values: Tensor) -> _Places:
+    ranks = ranked(-values.abs())
+    return _Places(ranks.by_feature(ranks.lowest), ranks.by_feature(ranks.highest))

@@ -36,7 +36,7 @@ def relevance_mass(relevance: Tensor, mask: Tensor) -> Tensor:
 def relevance_rank(relevance: Tensor, mask: Tensor) -> Tensor:
     """Relevance rank accuracy: |top K & mask| / K, K = |mask|, top K the K largest signed values.
 
-    Values tied at the edge of the top K count in the order of their position.
+    Of values tied at the edge of the top K as many count as a lot would draw on average.
 
     Args:
         relevance: (batch, ...).
@@ -53,9 +53,10 @@ def relevance_rank(relevance: Tensor, mask: Tensor) -> Tensor:
     """
     R, inside = _masked(relevance, mask)
     K = inside.sum(1, keepdim=True)
-    found = inside.gather(1, R.argsort(dim=1, descending=True, stable=True))
-    first = torch.arange(R.shape[1], device=R.device) < K
-    share = (found & first).sum(1).to(R.dtype) / K[:, 0]
+    edge = R.sort(1, descending=True).values.gather(1, (K - 1).clamp(min=0))
+    above, tied = edge < R, edge == R
+    by_lot = (K - above.sum(1, keepdim=True)) / tied.sum(1, keepdim=True).to(R.dtype)
+    share = (inside * (above + tied * by_lot)).sum(1) / K[:, 0]
     return undefined_unless(inside.any(1) & varied(R), share)
 
 

@@ -27,7 +27,8 @@ class Ranked(NamedTuple):
         return (self.highest - self.lowest).sum(1).floor_divide(2)
 
 
-def _rank(values: Tensor) -> Ranked:
+def ranked(values: Tensor) -> Ranked:
+    """(batch, n) -> its rows in ascending order, with ties."""
     ascending, order = values.sort(1)
     place = torch.arange(values.shape[1], device=values.device).expand_as(order)
     step = ascending[:, 1:] != ascending[:, :-1]
@@ -38,9 +39,9 @@ def _rank(values: Tensor) -> Ranked:
 
 def centred_ranks(values: Tensor) -> Tensor:
     """Average ranks, less their mean: (batch, n) in the type of the values."""
-    ranked = _rank(values)
-    twice = ranked.lowest + ranked.highest + 1 - values.shape[1]
-    return ranked.by_feature(twice).to(values.dtype) / 2
+    ranks = ranked(values)
+    twice = ranks.lowest + ranks.highest + 1 - values.shape[1]
+    return ranks.by_feature(twice).to(values.dtype) / 2
 
 
 class Pairs(NamedTuple):
@@ -61,9 +62,9 @@ class Pairs(NamedTuple):
 def count_pairs(a: Tensor, b: Tensor) -> Pairs:
     """Sort by a, ties by b: what b then has out of order is discordant (Knight 1966)."""
     n = a.shape[1]
-    ranked_a, ranked_b = _rank(a), _rank(b)
+    ranked_a, ranked_b = ranked(a), ranked(b)
     a, b = ranked_a.by_feature(ranked_a.lowest), ranked_b.by_feature(ranked_b.lowest)
-    both = _rank(a * n + b)
+    both = ranked(a * n + b)
     b_sorted_by_a = b.gather(1, both.order)
     return Pairs(
         total=n * (n - 1) // 2,
