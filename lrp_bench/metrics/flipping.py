@@ -82,13 +82,16 @@ class PerturbationCurve:
     put in an order drawn for each sample from its content, the same for morf and lerf.
 
     A step removes whole units, so many that their share of the positions comes nearest to the step's fraction. Where
-    units are of one size that share is the same for all samples; where they are not (superpixels, texts of several
-    lengths, patches cut off at an edge) each sample has its own, which `trace` gives.
+    steps are fractions, each above 0 removes at least one unit and each below 1 leaves at least one (a single unit is
+    left by lerf and removed by the others). Where units are of one size the share is the same for all samples; where
+    they are not (superpixels, texts of several lengths, patches cut off at an edge) each sample has its own, which
+    `trace` gives.
 
     Args:
         unit: what is removed at once.
         order: morf (most relevant first), lerf (least relevant first) or random.
-        steps: number of steps after step 0, the untouched input; or the fractions to remove, ascending in [0, 1].
+        steps: number of steps after step 0, the untouched input; or the fractions to remove, ascending in [0, 1], the
+            last above 0.
         imputer: what takes the place of what is removed.
         score: logit, probability, log_odds or accuracy of the target.
         seed: of ties, of the random order and of noise.
@@ -186,7 +189,12 @@ class PerturbationCurve:
             return torch.arange(self.steps + 1, device=removed.device).minimum(existing)
         middles = (removed[:, 1:] + removed[:, :-1]).double() / 2
         slack = 1e-9 * total  # a half rounds up, whatever the rounding of the fraction
-        return torch.searchsorted(middles, grid * total + slack, right=True).minimum(existing)
+        counts = torch.searchsorted(middles, grid * total + slack, right=True)
+        if not isinstance(self.steps, int):
+            least, most = (grid > 0).long(), existing - (grid < 1).long()
+            lerf = self.order == "lerf"
+            counts = counts.maximum(least).minimum(most) if lerf else counts.minimum(most).maximum(least)
+        return counts.clamp(min=0).minimum(existing)
 
     def _scores(
         self, model: Callable[[Tensor], Tensor], fill: Fill, removed_at: Tensor, counts: Tensor, target: Tensor
@@ -218,3 +226,5 @@ def _check_steps(steps: object) -> None:
         check_number("each fraction of steps", fraction)
     if not steps or steps[0] < 0 or steps[-1] > 1 or any(b <= a for a, b in pairwise(steps)):
         raise BenchError(f"Expected steps to ascend within [0, 1], got {list(steps)}: sort the fractions")
+    if steps[-1] == 0:
+        raise BenchError(f"Expected steps that remove something, got {list(steps)}: add fractions above 0")

@@ -66,7 +66,7 @@ class Inpaint:
 
 
 def _range(x: Tensor, holes: Tensor) -> tuple[Tensor, Tensor]:
-    """(batch, channels, 1, 1) each: the least known value and how far the greatest lies above it; 0 if none is known."""
+    """(batch, channels, 1, 1) each: the least known value, and the greatest less the least; 0 if none is known."""
     lowest = x.masked_fill(holes, float("inf")).amin((2, 3), keepdim=True)
     highest = x.masked_fill(holes, float("-inf")).amax((2, 3), keepdim=True)
     return lowest.nan_to_num(posinf=0.0), (highest - lowest).clamp(min=0)

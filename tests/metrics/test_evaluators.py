@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -374,6 +375,13 @@ def test_flipping_refuses_to_mix_sizes() -> None:
         lambda: Flipping(score="x"),
         lambda: Flipping(readings=["aopc"]),
         lambda: Flipping(readings=["sufficiency"]),
+        lambda: Flipping(readings=["sufficiency"], steps=[0.0, 0.1, 0.5]),
+        lambda: Flipping(readings=["comprehensiveness", "sufficiency"], steps=[0.1, 0.5, 1.0]),
+        lambda: Flipping(readings=[]),
+        lambda: Flipping(readings="srg"),
+        lambda: Flipping(headlines=("sgr",)),
+        lambda: Flipping(readings=["insertion"], headlines=["srg"]),
+        lambda: Flipping(steps=[0.0]),
         lambda: NormalisedAOPC(beam=0),
     ],
 )
@@ -427,6 +435,38 @@ def test_readings_of_planted_curves() -> None:
         "eraser/ties": 0.0,
     }
     assert found == pytest.approx(expected)
+
+
+def test_comprehensiveness_and_sufficiency_of_four_features() -> None:
+    """Each share is at least a feature: 1, 1, 1, 1 and 2 of the four are removed, and kept."""
+    x, target = torch.tensor([[8.0, 4.0, 2.0, 1.0]]), torch.tensor([0])
+    evaluator = configured(FOLDER / "comprehensiveness.yaml")
+    probability = lambda z: torch.stack([z.sum(1).sigmoid().logit(), 0 * z.sum(1)], 1)  # noqa: E731
+    evaluator.update(Explanation(x, probability(x), target, x.sum(1), x), Context(probability))
+    values = evaluator.compute().values
+    p = lambda *left: 1 / (1 + math.exp(-sum(left)))  # noqa: E731
+    expected = {
+        "comprehensiveness": p(8, 4, 2, 1) - (4 * p(4, 2, 1) + p(2, 1)) / 5,
+        "sufficiency": p(8, 4, 2, 1) - (4 * p(8) + p(8, 4)) / 5,
+    }
+    for name, value in expected.items():
+        assert values[f"comprehensiveness/{name}_probability"].item() == pytest.approx(value, abs=1e-5)
+
+
+def test_fractions_up_to_everything_are_read_by_all_but_sufficiency() -> None:
+    readings = ["aopc_morf", "srg", "comprehensiveness"]
+    evaluator = Flipping(steps=[0.0, 0.5, 1.0], readings=readings)
+    evaluator.update(explained(GOOD), context())
+    scores = evaluator.compute()
+    assert all(scores.values[f"flipping/{each}_probability"].isfinite().all() for each in readings)
+    assert {curve.fractions.shape for curve in scores.curves.values()} == {(3,)}
+
+
+@pytest.mark.parametrize(("unit", "steps", "units"), [(Patches(2), 10, 9), (Patches(4), 5, 4), (None, 37, 36)])
+def test_one_unit_a_step_needs_as_many_units(unit: Patches | None, steps: int, units: int) -> None:
+    with pytest.raises(BenchError, match=rf"at least {steps} units.*got {units} in an input: set steps .*unit\.size"):
+        Flipping(unit, steps, spacing="unit").update(explained(GOOD), context())
+    Flipping(unit, units, spacing="unit").update(explained(GOOD), context())
 
 
 def test_superpixels_are_read_at_their_own_fractions() -> None:

@@ -78,6 +78,28 @@ def test_on_a_linear_model_the_extremes_are_the_sorted_orders() -> None:
     assert_close(worst, torch.zeros_like(worst))
 
 
+@pytest.mark.parametrize("size", [1.0, 256.0])
+@pytest.mark.parametrize(("steps", "told"), [(2, False), (4096, True)])
+def test_bounds_that_differ_by_rounding_alone_are_the_same(size: float, steps: int, told: bool) -> None:
+    """The first unit is worth some of the steps in which float32 can represent the score."""
+    x, target = torch.ones(3, 6), torch.tensor([0, 0, 0])
+    relevance = drawn(3, 6, seed=6).float()
+    worth = steps * torch.finfo(torch.float32).eps * size
+
+    def score(z: Tensor) -> Tensor:
+        return size + worth * z[:, :1]
+
+    evaluator = NormalisedAOPC(score="logit")
+    lower, upper = aopc_bounds(evaluator.curve, score, x, Features()(x, relevance), target)
+    assert (upper > lower).all()
+    evaluator.update(Explanation(x, score(x), target, x[:, 0], relevance), Context(score))
+    values = evaluator.compute().values["naopc/naopc_logit"]
+    assert (values.isfinite() == told).all()
+    if told:  # the first unit is removed at its place of 6
+        place = relevance.argsort(1, descending=True).argsort(1)[:, 0]
+        assert_close(values, 1 - place / 5, rtol=0, atol=1e-3)
+
+
 def test_too_many_units_are_named() -> None:
     x = drawn(1, 1, 12, 12)
     with pytest.raises(BenchError, match=r"at most 128 units .* got 144"):

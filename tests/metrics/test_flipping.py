@@ -566,6 +566,7 @@ NOT_FINITE[2, 0, 0, 0] = float("nan")
         lambda: PerturbationCurve(steps=2.5),
         lambda: PerturbationCurve(steps="many"),
         lambda: PerturbationCurve(steps=[]),
+        lambda: PerturbationCurve(steps=[0.0]),
         lambda: PerturbationCurve(steps=[0.5, 0.2]),
         lambda: PerturbationCurve(steps=[0.5, 1.2]),
         lambda: PerturbationCurve(steps=[-0.5, 1]),
@@ -670,6 +671,19 @@ def test_one_unit_a_step() -> None:
     assert_close(fractions, torch.tensor([0, 0.25, 0.5, 0.75, 1, 1, 1], dtype=torch.float64))
     fractions, _ = PerturbationCurve(steps=3, spacing="unit")(linear, IMAGES, RELEVANCE, TARGET)
     assert_close(fractions, torch.arange(4, dtype=torch.float64) / 30)
+
+
+@pytest.mark.parametrize(
+    ("units", "morf", "lerf"),
+    [(10, [1, 1, 5, 9], [1, 1, 5, 9]), (3, [1, 1, 2, 2], [1, 1, 2, 2]), (1, [1, 1, 1, 1], [0, 0, 0, 0])],
+)
+def test_given_fractions_remove_something_and_leave_something(units: int, morf: list[int], lerf: list[int]) -> None:
+    x, counts = torch.ones(1, 10), {"morf": morf, "lerf": lerf}
+    x[:, units:] = 0  # padding
+    for order in ("morf", "lerf"):
+        curve = PerturbationCurve(Tokens(padding=0), order, [0.01, 0.1, 0.5, 0.99], Constant(7), "logit")
+        trace = curve.trace(lambda z: (z == 7).sum(1, keepdim=True).float(), x, curve.unit(x, x), TARGET[:1])
+        assert trace.scores[0].tolist() == [0, *counts[order]]
 
 
 def test_auc_of_a_log_spaced_curve_uses_the_true_fractions() -> None:

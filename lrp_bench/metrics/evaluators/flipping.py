@@ -15,7 +15,7 @@ from lrp_bench.metrics.evaluators.readings import READINGS
 from lrp_bench.metrics.flipping import PerturbationCurve, Spacing, Trace
 from lrp_bench.metrics.imputers import Constant, FromData, Imputer
 from lrp_bench.metrics.scores import Score
-from lrp_bench.metrics.units import Pixels, Unit, default_unit
+from lrp_bench.metrics.units import Pixels, Regions, Unit, default_unit
 
 
 class Flipping(Evaluator):
@@ -30,11 +30,12 @@ class Flipping(Evaluator):
         imputer: what takes the place of what is removed; one that needs training inputs gets the context's.
         score: logit, probability, log_odds or accuracy.
         seed: of ties and noise.
-        spacing: linear, log or unit.
+        spacing: linear, log or unit; with unit, every input must have as many units as there are steps.
         max_batch: inputs given to the model at once.
         draws: how often the imputer draws.
         readings: of aopc_morf, aopc_lerf, abpc, srg, deletion, insertion, remaining_morf, remaining_lerf,
-            comprehensiveness and sufficiency (functional has the formulas); the last needs steps to be fractions.
+            comprehensiveness and sufficiency (functional has the formulas); the last needs steps to be fractions, none
+            of them 0 or 1.
         headlines: those of them that are shown in the table at the end of a sweep; None: all.
         name: what the values' names begin with; tells several of a sweep apart.
     """
@@ -53,16 +54,15 @@ class Flipping(Evaluator):
         max_batch: int = 128,
         draws: int = 1,
         readings: Sequence[str] = ("aopc_morf", "aopc_lerf", "srg"),
-        headlines: Sequence[str] | None = ("aopc_morf", "srg"),
+        headlines: Sequence[str] | None = None,
         name: str = "flipping",
     ) -> None:
-        for reading in readings:
-            check_choice("each of readings", reading, READINGS)
+        shown = readings if headlines is None else headlines
+        _check_readings(readings, shown)
         morf = PerturbationCurve(unit or Pixels(), "morf", steps, imputer, score, seed, spacing, max_batch, draws)
         curves = _curves(morf, dict.fromkeys(kind for each in readings for kind in READINGS[each].curves))
         super().__init__("ties", "grids", *(f"{kind}_{part}" for kind in curves for part in ("shares", "scores")))
         self.unit, self.curves, self.readings, self.name, self.score = unit, curves, tuple(readings), name, score
-        shown = self.readings if headlines is None else headlines
         self.measures = {
             **{self._named(each): _measure(name, each, score, headline=each in shown) for each in self.readings},
             f"{name}/ties": Measure("Ties", name, higher_is_better=None, lower=0.0, upper=1.0, headline=False),
@@ -72,6 +72,7 @@ class Flipping(Evaluator):
         """Add one batch."""
         x, target = explanation.inputs, explanation.target
         regions = (self.unit or default_unit(x))(x, explanation.relevance)
+        _check_units(next(iter(self.curves.values())), regions)  # all have the same spacing
         traces = {
             kind: fitted(curve, context.background).trace(context.model, x, regions, target)
             for kind, curve in self.curves.items()
@@ -112,10 +113,32 @@ def _curves(morf: PerturbationCurve, kinds: Mapping[str, None]) -> dict[str, Per
     lerf = replace(morf, order="lerf")
     if "kept" not in kinds:
         return {kind: {"morf": morf, "lerf": lerf}[kind] for kind in kinds}
-    if isinstance(morf.steps, int):
-        raise BenchError(f"Expected fractions as steps for sufficiency, got {morf.steps}: as in [0.01, 0.05, 0.1]")
-    kept = replace(lerf, steps=[1 - float(share) for share in reversed(morf.steps) if share < 1])
+    if isinstance(morf.steps, int) or morf.steps[0] == 0 or morf.steps[-1] == 1:
+        raise BenchError(
+            f"Expected fractions between 0 and 1 as steps for sufficiency, got {morf.steps}: as in [0.01, 0.05, 0.1]"
+        )
+    kept = replace(lerf, steps=[1 - float(share) for share in reversed(morf.steps)])
     return {kind: {"morf": morf, "lerf": lerf, "kept": kept}[kind] for kind in kinds}
+
+
+def _check_readings(readings: Sequence[str], headlines: Sequence[str]) -> None:
+    if isinstance(readings, str) or not readings:
+        raise BenchError(f"Expected readings to list measures, got {readings!r}: choose of {', '.join(READINGS)}")
+    for reading in readings:
+        check_choice("each of readings", reading, READINGS)
+    for reading in headlines:
+        check_choice("each of headlines", reading, readings)
+
+
+def _check_units(curve: PerturbationCurve, regions: Regions) -> None:
+    if curve.spacing != "unit" or not isinstance(curve.steps, int):
+        return
+    fewest = int((regions.positions() > 0).sum(1).min())
+    if fewest < curve.steps:
+        raise BenchError(
+            f"Expected at least {curve.steps} units, one for each step of spacing=unit, got {fewest} in an input: set "
+            "steps to at most that, or make units smaller (unit.size)"
+        )
 
 
 def _measure(family: str, reading: str, score: Score, *, headline: bool) -> Measure:

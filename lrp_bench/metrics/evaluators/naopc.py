@@ -23,7 +23,7 @@ class NormalisedAOPC(Evaluator):
     """AOPC of the MoRF curve between the least and the greatest that a beam search finds (Edin et al. 2024).
 
     Comparable between models, which AOPC is not. Where the relevance itself has a better order than the search found,
-    that order is the bound. NaN where every order is as good. Values: <name>/naopc_<score>.
+    that order is the bound. NaN where every order is as good but for rounding. Values: <name>/naopc_<score>.
 
     Args:
         unit: what is removed at once, at most 128 in an input; None: pixels, the columns of a table, tokens of ids.
@@ -63,12 +63,13 @@ class NormalisedAOPC(Evaluator):
         curve = fitted(self.curve, context.background)
         lower, upper = aopc_bounds(curve, context.model, x, regions, target, self.beam)
         curve = replace(curve, steps=regions.scores.shape[1])
-        morf, lerf = (
-            _aopc(replace(curve, order=order).trace(context.model, x, regions, target).scores, regions)
-            for order in ("morf", "lerf")
-        )
+        scores = [
+            replace(curve, order=order).trace(context.model, x, regions, target).scores for order in ("morf", "lerf")
+        ]
+        size = torch.cat(scores, 1).abs().amax(1)
+        morf, lerf = (_aopc(each, regions) for each in scores)
         lower, upper = lower.to(morf).minimum(morf).minimum(lerf), upper.to(morf).maximum(morf).maximum(lerf)
-        self.keep(naopc=naopc(morf, lower, upper))
+        self.keep(naopc=naopc(morf, lower, upper, size))
 
     def compute(self) -> Scores:
         """The values of all samples seen since the last reset."""

@@ -194,16 +194,21 @@ def sufficiency(kept: Tensor) -> Tensor:
     return rows(kept)[:, 0] - remaining(kept)
 
 
-def naopc(value: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+_ROUNDING = 16  # epsilons; a forward pass rounds many times
+
+
+def naopc(value: Tensor, lower: Tensor, upper: Tensor, size: Tensor | float = 0.0) -> Tensor:
     """AOPC between its bounds for this model and input: (AOPC - lower) / (upper - lower).
 
     Args:
         value: (batch,), the AOPC of a curve that removes one unit a step.
         lower: (batch,), the least AOPC of any order of the units; metrics.extremes finds it.
         upper: (batch,), the greatest.
+        size: (batch,), the largest |score|; bounds that differ by no more than its rounding are the same.
 
     Returns:
-        (batch,) in [0, 1] for true bounds, higher is better for a MoRF curve; NaN where every order is as good.
+        (batch,) in [0, 1] for true bounds, higher is better for a MoRF curve; NaN where every order is as good, that
+        is upper - lower <= 16 eps size, eps that of the value's type.
 
     Source:
         Edin et al. 2024.
@@ -216,4 +221,5 @@ def naopc(value: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
             f"Expected three tensors of one shape, got {tuple(value.shape)}, {tuple(lower.shape)} and "
             f"{tuple(upper.shape)}: pass one AOPC and two bounds per sample"
         )
-    return undefined_unless(upper > lower, (value - lower) / (upper - lower))
+    rounding = _ROUNDING * torch.finfo(value.dtype).eps * size
+    return undefined_unless(upper - lower > rounding, (value - lower) / (upper - lower))

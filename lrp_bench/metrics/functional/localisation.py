@@ -5,7 +5,6 @@ Sum relevance over channels first. A sample with an empty mask has nothing to fi
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from lrp_bench.contracts import BenchError
