@@ -80,7 +80,8 @@ class Occlusion(PerturbationExplainer):
         sides = inputs.shape[2:]
         window = [self._window or max(1, side // 4) for side in sides]
         stride = [self._stride or max(1, size // 2) for size in window]
-        expect(max(window) <= min(sides), f"a window of at most {min(sides)} pixels", self._window)
+        fits = all(size <= side for size, side in zip(window, sides, strict=True))
+        expect(fits, f"a window of at most {min(sides)} pixels", self._window)
         expect(all(s <= w for s, w in zip(stride, window, strict=True)), f"a stride <= {min(window)}", self._stride)
         return (inputs.shape[1], *window), (inputs.shape[1], *stride)
 

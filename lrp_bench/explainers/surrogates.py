@@ -13,12 +13,27 @@ from torch import Tensor, nn
 from lrp_bench import chance
 from lrp_bench.chance import Purpose
 from lrp_bench.explainers.arguments import expect, expect_number
-from lrp_bench.explainers.patches import Switched
+from lrp_bench.explainers.patches import Switched, patch_ids
 from lrp_bench.explainers.perturbation import SampledPatches
 
 
 class Surrogate(SampledPatches):
-    """The weights of a linear model fitted to the scores of random choices of patches, one fit for each sample."""
+    """The weights of a linear model fitted to the scores of random choices of patches, one fit for each sample.
+
+    Raises:
+        BenchError: if the input has fewer than 2 patches, or n_samples is less than their number + 2, with which the
+            fit is undetermined; several times their number is better.
+    """
+
+    def _verify(self, probe: Tensor) -> None:
+        patches = int(patch_ids(probe, self._patch).max()) + 1
+        size = f"patch={self._patch} and inputs {tuple(probe.shape[1:])}"
+        expect(patches >= 2, "at least 2 patches to compare", f"{patches} with {size}")
+        expect(
+            self._n_samples >= patches + 2,
+            f"n_samples of at least {patches + 2}, for the {patches} patches and 2 more, or larger patches",
+            self._n_samples,
+        )
 
     @abstractmethod
     def _method(self, game: Switched) -> attr.Lime: ...
@@ -45,10 +60,7 @@ class Surrogate(SampledPatches):
 
 
 class KernelShap(Surrogate):
-    """Shapley values by weighted least squares (Lundberg, Lee 2017), on n_samples choices of patches.
-
-    n_samples below the number of patches leaves the fit undetermined.
-    """
+    """Shapley values by weighted least squares (Lundberg, Lee 2017), on n_samples choices of patches."""
 
     def _method(self, game: Switched) -> attr.Lime:
         return attr.KernelShap(game)

@@ -70,6 +70,26 @@ def test_occlusion_and_ablation_are_captums() -> None:
         assert_close(ours, ablated / 8, rtol=1e-5, atol=1e-6)
 
 
+def test_occlusion_of_an_elongated_image_is_captums_with_a_quarter_of_each_side() -> None:
+    x = torch.randn(2, 1, 8, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    torch.manual_seed(0)
+    model, target = nn.Sequential(nn.Flatten(), nn.Linear(512, 3), nn.Tanh()).double(), torch.tensor([0, 2])
+    expected = attr.Occlusion(model).attribute(x, (1, 2, 16), strides=(1, 1, 8), target=target)
+    assert_close(Occlusion(model, x).explain(x, target).relevance, expected.to(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", [KernelShap, Lime])
+def test_a_fit_that_the_choices_do_not_determine_is_refused_before_it_is_made(method: type) -> None:
+    for n_samples in (1, 10):
+        with pytest.raises(BenchError, match=rf"at least 11, for the 9 patches .*, got {n_samples}:"):
+            method(cnn(), X, patch=2, n_samples=n_samples)
+    assert method(cnn(), X, patch=2, n_samples=11).explain(X).relevance.any()
+    with pytest.raises(BenchError, match=r"at least 2 patches to compare, got '1 with patch=6 and inputs \(2, 6, 6\)'"):
+        method(cnn(), X, patch=6)
+    with pytest.raises(BenchError, match="at least 2 patches"):
+        method(nn.Linear(1, 3).double(), ROWS[:, :1])
+
+
 def test_surrogates_are_captums_with_draws_of_the_sample() -> None:
     model, target = cnn(), cnn()(X).argmax(1)
     ids, keys = patch_ids(X, 2), bits(X, 1, 5, Purpose.GENERATOR_SEED)[:, 0].tolist()

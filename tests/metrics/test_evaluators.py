@@ -26,6 +26,7 @@ from lrp_bench.metrics import (
     Localisation,
     NormalisedAOPC,
     Randomisation,
+    RandomLogit,
     Robustness,
     Sparseness,
 )
@@ -243,6 +244,29 @@ def test_a_table_is_evaluated_by_column(make: Callable[[], Evaluator]) -> None:
     else:
         evaluator.update(table, beside)
         assert {values.shape for values in evaluator.compute().values.values()} == {(BATCH,)}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [Agreement, Localisation, Sparseness, Robustness, RandomLogit, Randomisation],
+    ids=lambda make: make.__name__,
+)
+def test_three_axes_are_not_guessed_at_and_four_are_clear(make: Callable[[], Evaluator]) -> None:
+    """Tokens with embeddings and signals with channels have one shape; as four axes both are given as they are."""
+    for shape in ((4, 18), (4, 1, 18)):
+        x, weights = INPUTS.reshape(BATCH, *shape), WEIGHTS.reshape(CLASSES, *shape)
+        net = Linear(weights)
+        explanation = InputXGradient(net).explain(x)
+        beside = Context(
+            net, {"saliency": weights[TARGET].abs()}, InputXGradient(net), InputXGradient, mask=x[:, 0] > 0
+        )
+        evaluator = make()
+        if len(shape) == 2:
+            with pytest.raises(NotApplicable, match=r"2, 4 or more axes, got \(12, 4, 18\)"):
+                evaluator.update(explanation, beside)
+        else:
+            evaluator.update(explanation, beside)
+            assert all(values.isfinite().all() for values in evaluator.compute().values.values())
 
 
 def for_images(evaluator: Evaluator) -> bool:

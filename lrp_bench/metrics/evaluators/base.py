@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from lrp_bench.contracts import BenchError, Explainer, Explanation, Measure, Scores
+from lrp_bench.contracts import BenchError, Explainer, Explanation, Measure, NotApplicable, Scores
 from lrp_bench.metrics.checks import check_relevance
 
 Model = Callable[[Tensor], Tensor]
@@ -93,14 +93,23 @@ def relevance_by(method: Explainer, inputs: Tensor, target: Tensor) -> Tensor:
 
 
 def per_pixel(relevance: Tensor) -> Tensor:
-    """(batch, channels, ...) summed over channels; (batch, features) as it is."""
+    """(batch, channels, height, width, ...) summed over channels; (batch, features) as it is.
+
+    Raises NotApplicable for three axes: of (batch, channels, length) the second would be summed, of (batch, tokens,
+    embedding) the third, and no value tells which it is.
+    """
+    if relevance.dim() == 3:
+        raise NotApplicable(
+            f"Expected inputs of 2, 4 or more axes, got {tuple(relevance.shape)}: write the model for (batch, "
+            "channels, 1, length), or for tokens (batch, embedding, 1, tokens); flipping with a unit takes three"
+        )
     return relevance.sum(1) if relevance.dim() > 2 else relevance
 
 
 def pixels(relevance: Tensor, inputs: Tensor, name: str = "relevance") -> Tensor:
-    """Relevance summed over channels (axis 1 of three or more): (batch, positions).
+    """Relevance summed over channels, as in `per_pixel`: (batch, positions).
 
-    Raises BenchError unless it is finite and has the inputs' shape.
+    Raises BenchError unless it is finite and has the inputs' shape, NotApplicable for three axes.
     """
     check_relevance(relevance, inputs, name)
     return per_pixel(relevance).flatten(1)

@@ -9,7 +9,7 @@ from torch import Tensor
 from lrp_bench import chance
 from lrp_bench.chance import Purpose
 from lrp_bench.contracts import Explanation, Measure, NotApplicable, Scores
-from lrp_bench.metrics.checks import check_number
+from lrp_bench.metrics.checks import check_number, check_whole
 from lrp_bench.metrics.evaluators.base import Context, Evaluator, pixels, relevance_by
 from lrp_bench.metrics.functional import cosine, spearman
 
@@ -24,6 +24,9 @@ class RandomLogit(Evaluator):
     constant. Of unrelated maps of n pixels |rho| is about 0.8 / sqrt(n); two classes share evidence, so even a good
     method is above that.
 
+    A model of two classes is refused: all that its probabilities tell is f_0 - f_1, of which R_0 = -R_1 is the right
+    explanation, and without the sign it looks the same as a map that is blind to the class.
+
     Args:
         seed: of the other class, which is drawn for each sample by itself.
         gate: the largest mean of random_logit/spearman that passes.
@@ -33,6 +36,7 @@ class RandomLogit(Evaluator):
     kinds = ("spearman", "cosine")
 
     def __init__(self, seed: int = 0, gate: float = 0.9) -> None:
+        check_whole("seed", seed, least=0)
         check_number("gate", gate, above=0, below=1)
         super().__init__(*self.kinds)
         self.seed = seed
@@ -57,7 +61,10 @@ class RandomLogit(Evaluator):
     def other(self, explanation: Explanation) -> Tensor:
         """Any class but the explained one, (batch,) int64, each with the same chance."""
         classes = explanation.logits.shape[1]
-        if classes < 2:
-            raise NotApplicable("Expected a model with at least two outputs, got one: there is no other class.")
+        if classes < 3:
+            raise NotApplicable(
+                f"Expected a model with at least three outputs, got {classes}: there is no class whose map could tell "
+                "more than the sign; leave random_logit out."
+            )
         drawn = chance.index(explanation.inputs, 1, classes - 1, self.seed, Purpose.OTHER_CLASS)[:, 0]
         return (explanation.target + 1 + drawn) % classes

@@ -15,6 +15,7 @@ from lrp_bench.contracts import BenchError, Curve, Explainer, Explanation, Measu
 from lrp_bench.metrics.checks import check_number, check_whole
 from lrp_bench.metrics.evaluators.base import Context, Evaluator, pixels, relevance_by
 from lrp_bench.metrics.functional import spearman
+from lrp_bench.metrics.functional.rows import rows, varied
 from lrp_bench.metrics.randomisation import forward_order, shuffle
 
 
@@ -28,8 +29,9 @@ class Randomisation(Evaluator):
     unrelated maps of n pixels |rho| is about 0.8 / sqrt(n).
 
     Values: mprt/spearman, with every layer random; mprt/spearman_mean, over the steps; mprt/magnitude and
-    mprt/magnitude_mean, the same of |relevance|. NaN where a map is constant. Curves: mprt/spearman and mprt/magnitude
-    over the share of the layers that is random. With draws all are called smprt/...
+    mprt/magnitude_mean, the same of |relevance|. NaN where the map of the trained model is constant, 0 where only the
+    other one is. Curves: mprt/spearman and mprt/magnitude over the share of the layers that is random. With draws all
+    are called smprt/...
 
     sMPRT (Hedstroem et al. 2024) compares maps averaged over noisy inputs, x + n with n ~ N(0, sigma (max x - min x)).
 
@@ -56,9 +58,9 @@ class Randomisation(Evaluator):
         seed: int = 0,
         gate: float = 0.5,
     ) -> None:
-        if isinstance(layers, int):
-            check_whole("layers", layers)
+        _check_layers(layers)
         check_whole("draws", draws, least=0)
+        check_whole("seed", seed, least=0)
         check_number("sigma", sigma, above=0)
         check_number("gate", gate, above=0, below=1)
         super().__init__(*self.kinds, "fractions")
@@ -84,8 +86,8 @@ class Randomisation(Evaluator):
                 raise NotApplicable(f"The method cannot explain the randomised model: {error}") from error
             fractions.append(fraction)
         self.keep(
-            spearman=torch.stack([spearman(before, other).abs() for other in after], 1),
-            magnitude=torch.stack([spearman(before.abs(), other.abs()).abs() for other in after], 1),
+            spearman=torch.stack([_alike(before, other) for other in after], 1),
+            magnitude=torch.stack([_alike(before.abs(), other.abs()) for other in after], 1),
             fractions=torch.tensor([fractions], device=x.device),
         )
 
@@ -132,6 +134,20 @@ class Randomisation(Evaluator):
                 f"Expected layers with parameters, among {', '.join(order)}, got {', '.join(unknown)}: correct layers."
             )
         return {*(order.index(name) + 1 for name in self.layers), count}
+
+
+def _alike(before: Tensor, after: Tensor) -> Tensor:
+    """(batch,): |rho|, and 0 where only the second map is constant: nothing of the first is left in it."""
+    gone = varied(rows(before)) & ~varied(rows(after))
+    return spearman(before, after).abs().masked_fill(gone, 0.0)
+
+
+def _check_layers(layers: object) -> None:
+    if layers is None or (isinstance(layers, Sequence) and not isinstance(layers, str)):
+        return
+    if isinstance(layers, str):
+        raise BenchError(f"Expected layers to list names of modules, got {layers!r}: write [{layers}]")
+    check_whole("layers", layers)
 
 
 def _measures(family: str, gate: float) -> Mapping[str, Measure]:

@@ -76,8 +76,8 @@ class Robustness(Evaluator):
         check_relevance(explanation.relevance, explanation.inputs)
         method = _method(explanation, context)
         self.keep(
-            max_sensitivity=self._max_sensitivity(explanation, method),
             infidelity=self._infidelity(explanation, context.model),
+            max_sensitivity=self._max_sensitivity(explanation, method),
         )
 
     def compute(self) -> Scores:
