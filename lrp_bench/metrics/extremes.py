@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lrp_bench import chance
 from lrp_bench.chance import Purpose
-from lrp_bench.contracts import BenchError
+from lrp_bench.contracts import NotApplicable
 from lrp_bench.metrics.checks import check_whole
 from lrp_bench.metrics.flipping import PerturbationCurve
 from lrp_bench.metrics.scores import SCORES
@@ -48,8 +48,9 @@ def aopc_bounds(
     check_whole("beam", beam)
     units = regions.scores.shape[1]
     if units > _MOST_UNITS:
-        raise BenchError(
-            f"Expected at most {_MOST_UNITS} units for the bounds of AOPC, got {units}: take patches or superpixels"
+        raise NotApplicable(
+            f"Expected at most {_MOST_UNITS} units for the bounds of AOPC, got {units}: take patches or superpixels, "
+            "or leave out the metric naopc"
         )
     fill, exists = curve.imputer(x, curve.seed), regions.positions() > 0
     numbers = regions.spread(torch.arange(units, device=x.device).expand(len(x), -1))

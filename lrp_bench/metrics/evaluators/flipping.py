@@ -146,4 +146,5 @@ def _measure(family: str, reading: str, score: Score, *, headline: bool) -> Meas
     bound = 1.0 if score in ("probability", "accuracy") else float("inf")
     lower = 0.0 if bound == 1 and not change else -bound
     title = f"{title} ({score.replace('_', ' ')})"
+    title = title if family == "flipping" else f"{family.replace('_', ' ')}: {title}"
     return Measure(title, family, higher_is_better, lower, bound, headline=headline)
