@@ -14,7 +14,7 @@ from lrp_bench.contracts import Measure
 from lrp_bench.report.cells import TIED, Cell, bracketed, decimals, number
 from lrp_bench.report.comparison import Comparison
 from lrp_bench.report.findings import findings
-from lrp_bench.report.gates import GATE, failed_gates, told
+from lrp_bench.report.gates import GATE, failed_gates, told, untested
 
 ARROWS = {True: "↑", False: "↓", None: ""}
 MEAN_RANK = "mean rank"
@@ -92,7 +92,7 @@ def lay_out(comparison: Comparison, *, every: bool = False) -> Layout:
         several=len(comparison.settings) > 1,
         caption=_caption(comparison, columns),
         findings=findings(comparison),
-        notes=(*told(gates), *(f"{note}." for note in comparison.notes)),
+        notes=(*told(gates), *untested(comparison), *(f"{note}." for note in comparison.notes)),
         failures=tuple(
             f"{failure.method} on {failure.dataset} ({failure.model}) failed: {failure.reason.rstrip('. ')}."
             for failure in comparison.failures
