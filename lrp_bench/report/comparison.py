@@ -107,7 +107,7 @@ def _cells(table: Table, runs: pd.DataFrame, measures: Mapping[str, Measure]) ->
     """The numbers of every cell, and its values, (seeds, samples) each."""
     seeds = runs["seed"].to_numpy()
     groups = [
-        places[np.argsort(seeds[places], kind="stable")]
+        np.array(sorted(places, key=lambda place: seeds[place]))
         for places in runs.groupby(["setting", "label"], sort=False).indices.values()
     ]
     measured = [np.any(table.measured[places], axis=0) for places in groups]
@@ -205,9 +205,10 @@ def _on_common(cells: pd.DataFrame, measures: Mapping[str, Measure]) -> Iterator
 def _on_verdicts(cells: pd.DataFrame, pairs: pd.DataFrame, measures: Mapping[str, Measure]) -> Iterator[str]:
     """Pairs with one of the best, of which the shown numbers and the test name opposite winners."""
     best = set(cells[cells["rank"] == 1][["setting", "measure", "method"]].itertuples(index=False, name=None))
-    for one in pairs[pairs["verdict"] == ranking.DISAGREE].itertuples():
-        if {(one.setting, one.measure, one.a), (one.setting, one.measure, one.b)} & best:
+    found = pairs[pairs["verdict"] == ranking.DISAGREE]
+    for setting, measure, a, b in found[["setting", "measure", "a", "b"]].astype(str).to_numpy():
+        if {(setting, measure, a), (setting, measure, b)} & best:
             yield (
-                f"{measures[one.measure].title}, {one.setting}: {one.a} and {one.b} count as tied, since the "
-                f"{measures[one.measure].summary} and the test, sample by sample, name opposite winners"
+                f"{measures[measure].title}, {setting}: {a} and {b} count as tied, since the "
+                f"{measures[measure].summary} and the test, sample by sample, name opposite winners"
             )

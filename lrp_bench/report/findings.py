@@ -83,7 +83,8 @@ def _sure(cells: pd.DataFrame, leader: str) -> int:
 def _pair(pairs: pd.DataFrame, one: pd.Series, other: pd.Series) -> pd.Series:
     names = {one["method"], other["method"]}
     here = pairs[(pairs["setting"] == one["setting"]) & (pairs["measure"] == one["measure"])]
-    return here[here["a"].isin(names) & here["b"].isin(names)].iloc[0]
+    found: pd.Series = here[here["a"].isin(names) & here["b"].isin(names)].iloc[0]
+    return found
 
 
 def _probability(p: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
 from lrp_bench.contracts import Measure
 from lrp_bench.report.comparison import Comparison
@@ -34,7 +35,7 @@ def untested(comparison: Comparison) -> Iterator[str]:
             continue
         where = " on " + few["setting"] if len(comparison.settings) > 1 else ""
         counts = np.where(few["n"] > 0, few["n"].astype(str) + " of " + few["samples"].astype(str), "not tested")
-        words = few["method"] + where + ": " + counts
+        words: pd.Series[str] = few["method"] + where + ": " + counts
         yield f"Sanity check {comparison.measures[name].title} is undefined for most samples ({'; '.join(words)})."
 
 

@@ -139,10 +139,10 @@ def _over_seeds(
 ) -> tuple[Array, Array]:
     """Ends of the interval of each pair's difference. The same draws serve all methods of one measure."""
     low, high = np.full((2, len(first)), np.nan)
-    for (measure, seeds), group in cells.groupby(["measure", "seeds"], sort=False, observed=True):
+    for (measure, _), group in cells.groupby(["measure", "seeds"], sort=False, observed=True):
         columns = ~np.isnan(by_sample[group.index[0]])
         finite = [place for place in group.index if np.isfinite(by_seed[place][:, columns]).all()]
-        if len(seeds) < 2 or len(finite) < 2 or columns.sum() < 2:
+        if len(group["seeds"].iloc[0]) < 2 or len(finite) < 2 or columns.sum() < 2:
             continue
         values = np.stack([by_seed[place][:, columns].T for place in finite])  # (methods, samples, seeds)
         row = np.full(len(by_sample), -1)

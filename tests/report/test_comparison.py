@@ -142,6 +142,7 @@ IMPUTERS = {
             ("digits, constant", "digits, blur"),
         ),
         ([{"metric.flipping.imputer._target_": f"x.{name}"} for name in "AB"], ("digits, A", "digits, B")),
+        ([{"batch_size": size} for size in ("1", "100")], ("digits, batch_size=1", "digits, batch_size=100")),
         ([{"metric.flipping.steps": steps} for steps in "89"], ("digits, steps=8", "digits, steps=9")),
         (
             [{"target": "label", "metric.a.seed": "1"}, {"target": "predicted"}],
