@@ -56,7 +56,7 @@ def evaluate(
     """Run one method over all batches. explainer and baselines are called with model= and example= first.
 
     background: (n, ...) training inputs that metrics may draw from. A metric that does not apply to these data is named
-    with its reason; where none applies, that is an error.
+    with its reason; where none applies, or two give values of one name, that is an error.
     """
     seconds, unavailable = 0.0, dict[str, str]()
     rows: list[tuple[Tensor, ...]] = []
@@ -77,12 +77,15 @@ def evaluate(
         compared = _compared(references, batch.inputs, explanation.target, unavailable)
         context = Context(model, compared, method, again, batch.label, batch.mask, background)
         _update(asked, explanation, context, unavailable)
+        check_names({name: getattr(metric, "measures", ()) for name, metric in asked.items()})
         rows.append((batch.index, batch.label, _predicted(explanation.logits), explanation.score))
         missing = pictures - sum(len(inputs) for inputs, _ in shown)
         shown.append((batch.inputs[:missing], explanation.relevance[:missing]))
     index, label, prediction, score = (torch.cat(column).cpu() for column in zip(*rows, strict=True))
     inputs, relevance = (torch.cat(column).cpu() for column in zip(*shown, strict=True))
-    scores: list[Scores] = [metric.compute() for metric in asked.values()]
+    found: dict[str, Scores] = {name: metric.compute() for name, metric in asked.items()}
+    check_names({name: each.values for name, each in found.items()})
+    scores = list(found.values())
     return Evaluation(
         index,
         label,
@@ -98,6 +101,18 @@ def evaluate(
         unavailable,
         list(getattr(method, "coverage", [])),
     )
+
+
+def check_names(values: Mapping[str, Iterable[str]]) -> None:
+    """Raise BenchError where two metrics give values of one name. values: metric -> names of its values."""
+    owners: dict[str, str] = {}
+    for metric, names in values.items():
+        for name in names:
+            if owners.setdefault(name, metric) != metric:
+                raise BenchError(
+                    f"Expected values of different names, got {name} from the metrics {owners[name]} and {metric}: "
+                    "give one of them another name, or leave it out."
+                )
 
 
 def _predicted(logits: Tensor) -> Tensor:

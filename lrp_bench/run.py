@@ -140,9 +140,12 @@ class Study:
                 raise
 
     def fingerprint(self, explainer: DictConfig) -> str:
-        """A sha256 of all that decides the scores."""
-        groups = ("dataset", "model", "trainer", "metric", "baselines", "seed", "samples", "target", "background")
-        facts = {group: self.settings[group] for group in groups}
+        """A sha256 of all that decides the scores, and what the method costs."""
+        groups = (
+            *("dataset", "model", "trainer", "metric", "baselines", "seed", "samples", "target", "background"),
+            *("batch_size", "threads"),
+        )
+        facts = {group: self.settings[group] for group in groups} | {"device": str(self.device)}
         facts["explainer"] = OmegaConf.to_container(explainer, resolve=True)
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from lrp_bench.cli import configure
 from lrp_bench.contracts import Batch, BenchError, Explanation, NotApplicable
 from lrp_bench.evaluation import Evaluation, evaluate
 from lrp_bench.explainers.reference import Random
-from lrp_bench.metrics import Agreement, Conservation, Context
+from lrp_bench.metrics import Agreement, Conservation, Context, Flipping
 from lrp_bench.run import Study, run
 from lrp_bench.tracking.memory import MemoryTracker, Record
 
@@ -148,6 +149,51 @@ def test_a_metric_that_does_not_apply_is_named_beside_those_that_do(others: dict
         )
         assert evaluation.unavailable == {"localisation": "Expected masks, got none."}
         assert "conservation/error" in evaluation.values
+
+
+def flipping(**changed: Any) -> Flipping:
+    return Flipping(steps=2, **changed)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (flipping, partial(flipping, score="logit"), r"flipping/ties from the metrics one and other"),
+        (Conservation, Conservation, r"conservation/\w+ from the metrics one and other"),
+        (flipping, partial(flipping, name="again"), None),
+    ],
+)
+@pytest.mark.parametrize("batches", [1, 9])
+def test_two_metrics_never_share_a_name(
+    one: type[Conservation], other: type[Conservation], expected: str | None, batches: int
+) -> None:
+    x = torch.rand(3, 4, generator=torch.Generator().manual_seed(0))
+    seen = []
+
+    def batched() -> Iterator[Batch]:
+        for start in range(batches):
+            seen.append(start)
+            yield Batch(x, torch.zeros(3, dtype=torch.int64), torch.arange(3))
+
+    with pytest.raises(BenchError, match=expected) if expected else nullcontext():
+        evaluate(
+            explainer=partial(Random, seed=0),
+            baselines={},
+            metrics={"one": one(), "other": other()},
+            batches=batched(),
+            model=nn.Linear(4, 3).requires_grad_(requires_grad=False),
+            device=torch.device("cpu"),
+            explain_label=False,
+            pictures=0,
+        )
+    assert len(seen) <= 1 if expected else len(seen) == batches
+
+
+@pytest.mark.parametrize("override", ["batch_size=7", "threads=1", "seed=3", "device=meta"])
+def test_what_the_cost_depends_on_is_in_the_fingerprint(outputs: Path, override: str) -> None:
+    one, again, other = (study(outputs, "metric=[cost]", *more) for more in ([], [], [override]))
+    assert one.fingerprint(one.cfg.explainer) == again.fingerprint(again.cfg.explainer)
+    assert one.fingerprint(one.cfg.explainer) != other.fingerprint(other.cfg.explainer)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ class Comparison:
 
     cells: one row per setting x method x measure, columns setting, dataset, model, method, measure, mean, low, high (of
     the mean's 95 % interval), n (samples defined), q1, median, q3, shown (mean or median, as the measure says), samples
-    (explained), rank (1 is best; NaN where nothing is compared) and tied (not significantly different from the best);
+    (explained), seeds (tuple), compared and common (as `ranking.on_common_samples` returns them), rank (1 is best; NaN
+    where nothing is compared) and tied (not significantly different from the best);
     pairs: as `ranking.pairs` returns them; mean_ranks: as `ranking.mean_ranks` does; methods: the rows, `random` last;
     settings: data sets, with model and conditions where there are several and the numbers depend on them; samples:
     setting -> samples explained.
@@ -58,14 +59,15 @@ def compare(results: Results) -> Comparison:
     """Mean and interval of each method on each setting, who is best, and whether that is more than chance.
 
     Runs that differ in the seed alone are averaged sample by sample, if they explained the same samples; any others of
-    one method are kept apart. Ranks follow what is shown; `random`, undefined numbers and measures without direction
-    have none.
+    one method are kept apart. Ranks follow what is shown, of the samples that all methods define; `random`, undefined
+    numbers and measures without direction have none.
     """
     runs = labelled(results.runs)
     measures = {name: results.measures[name] for name in in_order(results.measures)}
-    cells, by_sample = _once(*_cells(tabulate(results.frame, list(runs.index), list(measures)), runs, measures))
+    cells, by_seed = _once(*_cells(tabulate(results.frame, list(runs.index), list(measures)), runs, measures))
+    cells, by_sample = ranking.on_common_samples(cells, _averaged(by_seed), measures)
     cells["rank"] = ranking.ranks(cells, measures)
-    pairs = ranking.pairs(cells, by_sample, measures)
+    pairs = ranking.pairs(cells, by_sample, by_seed, measures)
     cells["tied"] = ranking.tied(cells, pairs)
     return Comparison(
         name=results.name,
@@ -83,6 +85,8 @@ def compare(results: Results) -> Comparison:
             *_on_samples(runs),
             *_on_seeds(runs),
             *_on_undefined(cells, measures),
+            *_on_common(cells, measures),
+            *_on_verdicts(cells, pairs, measures),
         ),
     )
 
@@ -99,29 +103,39 @@ def tabulate(frame: pd.DataFrame, runs: Sequence[str], measures: Sequence[str]) 
     return Table(cube, measured, samples.tolist())
 
 
-def _cells(table: Table, runs: pd.DataFrame, measures: Mapping[str, Measure]) -> tuple[pd.DataFrame, Array]:
-    """The numbers of every cell, and its values (cells, samples), averaged over seeds."""
-    groups = list(runs.groupby(["setting", "label"], sort=False).indices.values())
+def _cells(table: Table, runs: pd.DataFrame, measures: Mapping[str, Measure]) -> tuple[pd.DataFrame, list[Array]]:
+    """The numbers of every cell, and its values, (seeds, samples) each."""
+    seeds = runs["seed"].to_numpy()
+    groups = [
+        np.array(sorted(places, key=lambda place: seeds[place]))
+        for places in runs.groupby(["setting", "label"], sort=False).indices.values()
+    ]
     measured = [np.any(table.measured[places], axis=0) for places in groups]
     blocks = [
         table.cube[places][:, which].transpose(1, 0, 2)  # (measures, seeds, samples)
         for places, which in zip(groups, measured, strict=True)
     ]
-    by_sample = np.concatenate([np.empty((0, len(table.samples))), *(block.mean(1) for block in blocks)])
+    by_seed = [cell for block in blocks for cell in block]
     first = runs.iloc[[places[0] for places in groups]].assign(samples=lambda first: first["samples"].map(len))
-    keys = first[["setting", "dataset", "model", "label", "samples"]].rename(columns={"label": "method"})
+    first["seeds"] = pd.Series([tuple(seeds[places]) for places in groups], index=first.index, dtype=object)
+    keys = first[["setting", "dataset", "model", "label", "samples", "seeds"]].rename(columns={"label": "method"})
     cells = keys.loc[np.repeat(keys.index, [which.sum() for which in measured])].reset_index(drop=True)
     cells["measure"] = [name for which in measured for name, here in zip(measures, which, strict=True) if here]
     for name, column in intervals_of_blocks(blocks)._asdict().items():
         cells[name] = column
-    cells[["q1", "median", "q3"]] = np.array([quartiles(column) for column in by_sample]).reshape(-1, 3)
+    cells[["q1", "median", "q3"]] = np.array([quartiles(cell.mean(0)) for cell in by_seed]).reshape(-1, 3)
     by_median = cells["measure"].map({name: measure.summary == "median" for name, measure in measures.items()})
-    return cells.assign(shown=cells["mean"].where(~by_median.astype(bool), cells["median"])), by_sample
+    return cells.assign(shown=cells["mean"].where(~by_median.astype(bool), cells["median"])), by_seed
 
 
-def _once(cells: pd.DataFrame, by_sample: Array) -> tuple[pd.DataFrame, Array]:
+def _averaged(by_seed: Sequence[Array]) -> Array:
+    """(cells, samples)."""
+    return np.array([cell.mean(0) for cell in by_seed]) if by_seed else np.empty((0, 0))
+
+
+def _once(cells: pd.DataFrame, by_seed: list[Array]) -> tuple[pd.DataFrame, list[Array]]:
     """One cell in place of several where no value of a measure depends on the conditions beside data set and model."""
-    told = cells.assign(values=[row.tobytes() for row in by_sample])
+    told = cells.assign(values=[cell.mean(0).tobytes() for cell in by_seed])
     groups = told.groupby(["dataset", "model", "measure"], observed=True, sort=False)
     settings = groups["setting"].transform("nunique")
     alike = told.groupby(["dataset", "model", "measure", "method"], observed=True)
@@ -131,7 +145,7 @@ def _once(cells: pd.DataFrame, by_sample: Array) -> tuple[pd.DataFrame, Array]:
     base = cells["dataset"] + ", " + cells["model"] if several else cells["dataset"]
     cells = cells.assign(setting=cells["setting"].where(~same, base))
     kept = ~cells.duplicated(["setting", "method", "measure"])
-    return cells[kept].reset_index(drop=True), by_sample[kept.to_numpy()]
+    return cells[kept].reset_index(drop=True), [by_seed[place] for place in np.flatnonzero(kept)]
 
 
 def in_order(measures: Mapping[str, Measure]) -> list[str]:
@@ -160,6 +174,15 @@ def _on_seeds(runs: pd.DataFrame) -> Iterator[str]:
     pooled = {", ".join(sorted(seeds)) for _, seeds in groups if len(seeds) > 1}
     if pooled:
         yield f"averaged, sample by sample, over the seeds {' and '.join(sorted(pooled))}"
+        yield (
+            "over several seeds a difference is significant only if its 95 % bootstrap interval over seeds and samples "
+            "leaves out 0 as well"
+        )
+    contest = runs[~runs["label"].map(is_random).astype(bool)]
+    for setting, group in contest.groupby("setting", sort=False):
+        seeds = {", ".join(sorted(each["seed"])) for _, each in group.groupby("label", sort=False)}
+        if len(seeds) > 1:
+            yield f"{setting}: methods of other seeds ({' and '.join(sorted(seeds))}) are never told apart"
 
 
 def _on_undefined(cells: pd.DataFrame, measures: Mapping[str, Measure]) -> Iterator[str]:
@@ -167,3 +190,25 @@ def _on_undefined(cells: pd.DataFrame, measures: Mapping[str, Measure]) -> Itera
     told = short["method"] + " " + short["n"].astype(str) + " of " + short["samples"].astype(str)
     for measure, places in told.groupby(short["measure"], sort=False, observed=True):
         yield f"{measures[str(measure)].title} is undefined for some samples, defined for: {', '.join(places)}"
+
+
+def _on_common(cells: pd.DataFrame, measures: Mapping[str, Measure]) -> Iterator[str]:
+    """Where some method defines fewer samples than another, so that all are compared by fewer than are shown."""
+    directed = cells["measure"].map({name: each.higher_is_better is not None for name, each in measures.items()})
+    contest = cells[directed.astype(bool) & ~cells["method"].map(is_random).astype(bool) & (cells["n"] > 0)]
+    short = contest[contest["common"] < contest["n"]].drop_duplicates(["setting", "measure"])
+    told = short["setting"].astype(str) + " " + short["common"].astype(str) + " of " + short["samples"].astype(str)
+    for measure, places in told.groupby(short["measure"], sort=False, observed=True):
+        yield f"{measures[str(measure)].title} is ranked and tested by the samples that all define: {', '.join(places)}"
+
+
+def _on_verdicts(cells: pd.DataFrame, pairs: pd.DataFrame, measures: Mapping[str, Measure]) -> Iterator[str]:
+    """Pairs with one of the best, of which the shown numbers and the test name opposite winners."""
+    best = set(cells[cells["rank"] == 1][["setting", "measure", "method"]].itertuples(index=False, name=None))
+    found = pairs[pairs["verdict"] == ranking.DISAGREE]
+    for setting, measure, a, b in found[["setting", "measure", "a", "b"]].astype(str).to_numpy():
+        if {(setting, measure, a), (setting, measure, b)} & best:
+            yield (
+                f"{measures[measure].title}, {setting}: {a} and {b} count as tied, since the "
+                f"{measures[measure].summary} and the test, sample by sample, name opposite winners"
+            )

@@ -8,7 +8,10 @@ import pandas as pd
 
 RANDOM = "random"
 LONGEST = 40  # characters of what tells two rows or two columns apart
-CONDITIONS = ("samples", "target", "background", "trainer", "baselines", "metric", "imputer")  # groups of the config
+CONDITIONS = (  # groups of the config
+    *("samples", "target", "background", "batch_size", "device", "threads"),
+    *("trainer", "baselines", "metric", "imputer"),
+)
 
 
 def is_random(label: str) -> bool:

@@ -6,7 +6,15 @@ import pandas as pd
 
 from lrp_bench.contracts import Measure
 from lrp_bench.report.comparison import Comparison
-from lrp_bench.report.significance import LEVEL
+from lrp_bench.report.ranking import CLOSE, DISAGREE, OTHER_SEEDS, SEEDS, SIGNIFICANT
+
+VERDICTS = {
+    SIGNIFICANT: "a significant difference",
+    CLOSE: "not a significant difference",
+    DISAGREE: "but the test, sample by sample, names the other as better",
+    SEEDS: "a difference between the samples that does not hold over the seeds",
+    OTHER_SEEDS: "not told apart, since their seeds differ",
+}
 
 
 def findings(comparison: Comparison) -> tuple[str, ...]:
@@ -35,15 +43,18 @@ def _on_one(measure: Measure, cells: pd.DataFrame, comparison: Comparison) -> st
     best, others = cells[cells["rank"] == 1], cells[cells["rank"] > 1]
     if best.empty:
         return ""
-    value = f"{best['shown'].iloc[0]:.3g}"
+    leader = best.iloc[0]
+    value = f"{leader['compared']:.3g}"
     value += " (median)" if measure.summary == "median" else ""
+    if (cells["common"] < cells["n"]).any():
+        value += f" on the {leader['common']} samples that all define"
     if len(best) > 1:
         return f"{measure.title}: {_listed(best)} share the lead with {value}."
-    leader, second = best.iloc[0], others.iloc[0]
-    gap = abs(leader["shown"] - second["shown"])
+    second = others.iloc[0]
+    gap = abs(leader["compared"] - second["compared"])
     sentence = f"{measure.title}: {leader['method']} leads with {value}, {gap:.2g} ahead of {second['method']}, "
-    p = _p(comparison.pairs, leader, second)
-    sentence += f"{_significant(p)} ({_probability(p)})"
+    pair = _pair(comparison.pairs, leader, second)
+    sentence += f"{VERDICTS[pair['verdict']]} ({_probability(pair['p_holm'])})"
     behind = others[others["tied"] & (others["method"] != second["method"])]
     return f"{sentence}; {_listed(behind)} cannot be told from it either." if len(behind) else f"{sentence}."
 
@@ -69,14 +80,11 @@ def _sure(cells: pd.DataFrame, leader: str) -> int:
     return len(set(won) - set(doubtful))
 
 
-def _p(pairs: pd.DataFrame, one: pd.Series, other: pd.Series) -> float:
+def _pair(pairs: pd.DataFrame, one: pd.Series, other: pd.Series) -> pd.Series:
     names = {one["method"], other["method"]}
     here = pairs[(pairs["setting"] == one["setting"]) & (pairs["measure"] == one["measure"])]
-    return float(here[here["a"].isin(names) & here["b"].isin(names)]["p_holm"].iloc[0])
-
-
-def _significant(p: float) -> str:
-    return "a significant difference" if p < LEVEL else "not a significant difference"
+    found: pd.Series = here[here["a"].isin(names) & here["b"].isin(names)].iloc[0]
+    return found
 
 
 def _probability(p: float) -> str:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+import pandas as pd
+
+from lrp_bench.contracts import Measure
 from lrp_bench.report.comparison import Comparison
 
+FEW = 0.5  # share of samples below which a check says little
 GATE = "‡"  # behind the name of a method that fails a sanity check
 
 
@@ -21,10 +26,29 @@ def told(gates: Mapping[str, Sequence[str]]) -> Iterator[str]:
         yield f"{GATE} fails a sanity check: {words}."
 
 
-def _failed(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
-    for name, measure in comparison.measures.items():
-        if measure.gate is None or measure.higher_is_better is None:
+def untested(comparison: Comparison) -> Iterator[str]:
+    """Whom a sanity check did not test, since its measure is undefined for the samples, or tested on few of them."""
+    for name in _checks(comparison):
+        cells = comparison.cells[comparison.cells["measure"] == name]
+        few = cells[cells["n"] < FEW * cells["samples"]]
+        if few.empty:
             continue
+        where = " on " + few["setting"] if len(comparison.settings) > 1 else ""
+        counts = np.where(few["n"] > 0, few["n"].astype(str) + " of " + few["samples"].astype(str), "not tested")
+        words: pd.Series[str] = few["method"] + where + ": " + counts
+        yield f"Sanity check {comparison.measures[name].title} is undefined for most samples ({'; '.join(words)})."
+
+
+def _checks(comparison: Comparison) -> dict[str, Measure]:
+    return {
+        name: measure
+        for name, measure in comparison.measures.items()
+        if measure.gate is not None and measure.higher_is_better is not None
+    }
+
+
+def _failed(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
+    for name, measure in _checks(comparison).items():
         cells = comparison.cells[comparison.cells["measure"] == name]
         worse = cells["mean"] < measure.gate if measure.higher_is_better else cells["mean"] > measure.gate
         failing = set(cells.loc[worse, "method"])

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
-
-import pandas as pd
 
 from lrp_bench.contracts import Measure
 from lrp_bench.report.cells import TIED, Cell, bracketed, decimals, number
 from lrp_bench.report.comparison import Comparison
 from lrp_bench.report.findings import findings
-from lrp_bench.report.gates import GATE, failed_gates, told
+from lrp_bench.report.gates import GATE, failed_gates, told, untested
 
 ARROWS = {True: "↑", False: "↓", None: ""}
 MEAN_RANK = "mean rank"
@@ -92,7 +90,7 @@ def lay_out(comparison: Comparison, *, every: bool = False) -> Layout:
         several=len(comparison.settings) > 1,
         caption=_caption(comparison, columns),
         findings=findings(comparison),
-        notes=(*told(gates), *(f"{note}." for note in comparison.notes)),
+        notes=(*told(gates), *untested(comparison), *(f"{note}." for note in comparison.notes)),
         failures=tuple(
             f"{failure.method} on {failure.dataset} ({failure.model}) failed: {failure.reason.rstrip('. ')}."
             for failure in comparison.failures
@@ -105,7 +103,7 @@ def _columns(comparison: Comparison, measure: str) -> Iterator[tuple[str, tuple[
     places = decimals(cells["shown"])
     by_median = comparison.measures[measure].summary == "median"
     for setting in dict.fromkeys(cells["setting"]):
-        here = cells[cells["setting"] == setting].set_index("method")
+        here = cells[cells["setting"] == setting].set_index("method")[list(NUMBERS)].to_dict("index")
         failed = _failed(comparison, setting)
         yield (
             setting,
@@ -123,10 +121,12 @@ def _failed(comparison: Comparison, setting: str) -> set[str]:
     return {each.method for each in comparison.failures if (each.dataset, each.model) in where}
 
 
-def _cell(cells: pd.DataFrame, method: str, places: int, *, by_median: bool, failed: bool) -> Cell:
-    if method not in cells.index:
+def _cell(
+    cells: Mapping[Hashable, Mapping[Hashable, float]], method: str, places: int, *, by_median: bool, failed: bool
+) -> Cell:
+    if method not in cells:
         return Cell("failed" if failed else "n.a.")
-    mean, low, high, q1, middle, q3, rank, tied = (float(cells.loc[[method], key].iloc[0]) for key in NUMBERS)
+    mean, low, high, q1, middle, q3, rank, tied = (float(cells[method][key]) for key in NUMBERS)
     cell = bracketed(middle, (q1, q3), places) if by_median else number(mean, (high - low) / 2, places)
     return cell._replace(rank=0 if math.isnan(rank) else int(rank), tied=bool(tied))
 

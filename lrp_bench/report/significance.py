@@ -2,37 +2,71 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import wilcoxon
+from scipy.stats import norm, rankdata
 
 from lrp_bench.report.statistics import Array, compact
 
 LEVEL = 0.05
-EXACT = 50  # samples up to which the null distribution is counted out
+EXACT = 50  # differences up to which the null distribution is counted out
 
 
-def signed_rank(differences: ArrayLike) -> Array:
-    """Two-sided p of Wilcoxon's signed-rank test for each row of paired differences (rows, samples).
+class SignedRank(NamedTuple):
+    """p: two-sided; rank_biserial: in [-1, 1], positive where the positive differences have the greater ranks."""
 
-    NaN is left out, zeros are dropped. Exact up to 50 samples without ties and zeros, by the normal approximation
-    otherwise. Differences that are all zero have p = 1; a row without any is NaN.
+    p: Array
+    rank_biserial: Array
 
-    >>> signed_rank([[1.0, 2.0, 3.0, 4.0, 5.0, float("nan")], [0.0] * 6])
-    array([0.0625, 1.    ])
+
+def signed_rank(differences: ArrayLike) -> SignedRank:
+    """Wilcoxon's signed-rank test for each row of paired differences (rows, samples).
+
+    NaN is left out, zeros are dropped, ties share their ranks. Up to 50 that are left, p is exact, with ties
+    too: all signs are counted out. With more it is the normal approximation. Differences that are all zero have p = 1;
+    a row without any is NaN. rank_biserial: (W+ - W-) / (W+ + W-) (Kerby 2014).
+
+    >>> signed_rank([[1.0, 2.0, 3.0, 4.0, 5.0, float("nan")], [1.0, 1.0, -1.0, 0.0, 0.0, 0.0]])
+    SignedRank(p=array([0.0625, 1.    ]), rank_biserial=array([1.        , 0.33333333]))
     """
     rows = np.asarray(differences, dtype=np.float64)
-    p = np.full(len(rows), np.nan)
-    for places, kept in compact(rows, ~np.isnan(rows)):
-        sizes = np.sort(np.abs(kept), axis=1)
-        none = sizes[:, -1] == 0
-        p[places[none]] = 1.0
-        plain = (sizes[:, 0] > 0) & (np.diff(sizes, axis=1) > 0).all(1) & (kept.shape[1] <= EXACT)
-        if plain.any():
-            p[places[plain]] = wilcoxon(kept[plain], axis=1, method="exact").pvalue
-        if (others := ~plain & ~none).any():
-            p[places[others]] = wilcoxon(kept[others], axis=1, method="asymptotic").pvalue  # type: ignore[call-overload]
-    return p
+    some = ~np.isnan(rows).all(1)
+    p, biserial = np.where(some, 1.0, np.nan), np.where(some, 0.0, np.nan)
+    for places, kept in compact(rows, ~np.isnan(rows) & (rows != 0)):
+        ranks = rankdata(np.abs(kept), axis=1)
+        total = (np.sign(kept) * ranks).sum(1)
+        p[places] = (_exact if kept.shape[1] <= EXACT else _normal)(ranks, total)
+        biserial[places] = total / ranks.sum(1)
+    return SignedRank(p, biserial)
+
+
+def _exact(ranks: Array, total: Array) -> Array:
+    """The share of the 2^n ways to set the signs that are at least as extreme; one count for rows of the same ranks."""
+    doubled = np.sort(np.rint(2 * ranks).astype(np.int64), axis=1)  # whole numbers, with ties too
+    patterns, which = np.unique(doubled, axis=0, return_inverse=True)
+    less = np.rint(doubled.sum(1) / 2 - np.abs(total)).astype(np.int64)  # twice the smaller rank sum
+    p = np.empty(len(ranks))
+    for place, pattern in enumerate(patterns):
+        rows = which.ravel() == place
+        p[rows] = 2 * np.cumsum(_rank_sums(pattern))[less[rows]]
+    return np.minimum(p, 1.0)
+
+
+def _rank_sums(ranks: NDArray[np.int64]) -> Array:
+    """The chance of each sum 0, 1, ... of the positive ranks where every sign is by lot."""
+    chance = np.ones(1)
+    for rank in ranks:
+        both = np.zeros(len(chance) + rank)
+        both[: len(chance)] += chance / 2
+        both[rank:] += chance / 2
+        chance = both
+    return chance
+
+
+def _normal(ranks: Array, total: Array) -> Array:
+    return np.asarray(2 * norm.sf(np.abs(total) / np.sqrt(np.square(ranks).sum(1))))
 
 
 def holm(p: ArrayLike) -> Array:

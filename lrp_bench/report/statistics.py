@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -133,16 +134,25 @@ def shares(drawn: NDArray[np.int64], size: int) -> Array:
     return np.asarray(counts.reshape(len(drawn), size) / drawn.shape[1])
 
 
+def resampled_means(kept: Array, drawn: NDArray[np.int64], *of_seeds: NDArray[np.int64]) -> Array:
+    """kept: (columns, samples, seeds), finite; drawn, of_seeds: (resamples, draws) -> means (columns, resamples)."""
+    _, samples, seeds = kept.shape
+    by_seed = shares(drawn, samples) @ kept.transpose(2, 1, 0)  # (seeds, resamples, columns)
+    weights = shares(of_seeds[0], seeds).T if of_seeds else np.ones((1, 1))
+    return np.asarray(np.einsum("sr,src->cr", weights, by_seed))
+
+
+def resampled_medians(kept: Array, drawn: NDArray[np.int64], of_seeds: NDArray[np.int64]) -> Array:
+    """As `resampled_means`: the medians over samples of the means over seeds, (columns, resamples)."""
+    weights = shares(of_seeds, kept.shape[2])
+    each = [np.median(kept[:, samples] @ weight, axis=1) for samples, weight in zip(drawn, weights, strict=True)]
+    return np.stack(each, axis=1)
+
+
 def _ends(kept: Array, mean: Array) -> tuple[Array, Array]:
     """kept: (columns, samples, seeds), finite; mean: (columns,)."""
     _, samples, seeds = kept.shape
-
-    def means(drawn: NDArray[np.int64], *of_seeds: NDArray[np.int64]) -> Array:
-        by_seed = shares(drawn, samples) @ kept.transpose(2, 1, 0)  # (seeds, resamples, columns)
-        weights = shares(of_seeds[0], seeds).T if of_seeds else np.ones((1, 1))
-        return np.asarray(np.einsum("sr,src->cr", weights, by_seed))
-
-    low, high = bootstrap_ends(means, [samples] + [seeds] * (seeds > 1))
+    low, high = bootstrap_ends(partial(resampled_means, kept), [samples] + [seeds] * (seeds > 1))
     constant = np.ptp(kept, axis=(1, 2)) == 0
     return np.where(constant, mean, low), np.where(constant, mean, high)
 

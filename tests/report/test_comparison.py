@@ -20,6 +20,7 @@ from lrp_bench.report.statistics import interval
 
 Runs = Mapping[str, tuple[dict[str, object], Mapping[str, list[float]]]]
 Made = Callable[..., Results]
+HIGHER = {"x": Measure("X", "flipping", True)}
 
 
 def cell(comparison: Comparison, method: str, measure: str, setting: str = "digits") -> pd.Series:
@@ -76,7 +77,8 @@ def test_seeds_are_averaged_sample_by_sample(results: Made) -> None:
     assert found.methods == ("epsilon",)
     assert cell(found, "epsilon", "error")[["mean", "low", "high", "n"]].tolist() == [2.0, *(1.0, 3.0), 2]
     assert found.notes[0] == "averaged, sample by sample, over the seeds 0, 1"
-    assert found.notes[1] == "Error is undefined for some samples, defined for: epsilon 2 of 4"
+    assert "over seeds and samples leaves out 0" in found.notes[1]
+    assert found.notes[2] == "Error is undefined for some samples, defined for: epsilon 2 of 4"
 
 
 def test_runs_that_cannot_be_averaged_stay_apart(results: Made) -> None:
@@ -96,8 +98,9 @@ def test_different_samples_are_never_averaged_and_always_told(results: Made) -> 
         results({"a": ({}, {"error": [1.0, 2.0]}), "b": ({}, {"error": [1.0, 2.0]})}, samples={"b": [5, 6]})
     )
     assert "different samples (a 2, b 2)" in shifted.notes[0]
-    assert shifted.pairs["n"].tolist() == [0]
-    assert shifted.pairs["p_holm"].isna().all()
+    assert shifted.cells["rank"].isna().all()
+    assert shifted.pairs.empty
+    assert findings(shifted) == ()
 
 
 def test_seeds_that_explained_different_samples_are_columns(results: Made) -> None:
@@ -139,6 +142,7 @@ IMPUTERS = {
             ("digits, constant", "digits, blur"),
         ),
         ([{"metric.flipping.imputer._target_": f"x.{name}"} for name in "AB"], ("digits, A", "digits, B")),
+        ([{"batch_size": size} for size in ("1", "100")], ("digits, batch_size=1", "digits, batch_size=100")),
         ([{"metric.flipping.steps": steps} for steps in "89"], ("digits, steps=8", "digits, steps=9")),
         (
             [{"target": "label", "metric.a.seed": "1"}, {"target": "predicted"}],
@@ -272,3 +276,98 @@ def test_two_that_share_the_lead_are_both_named(results: Made) -> None:
     runs: Runs = {name: ({}, {"error": [1.0, 2.0]}) for name in ("a", "b")}
     assert findings(compare(results(runs))) == ("Error: a, b share the lead with 1.5.",)
     assert findings(compare(results({"a": runs["a"]}))) == ()
+
+
+def test_where_mean_and_ranks_disagree_nobody_is_called_better(results: Made) -> None:
+    rng = np.random.default_rng(0)
+    a = rng.normal(0, 0.01, 100)
+    b = a - 0.02 - 0.01 * rng.random(100)  # below a on 94 samples
+    b[:6] += 3  # and above it by the mean
+    found = compare(results({"a": ({}, {"x": a.tolist()}), "b": ({}, {"x": b.tolist()})}, HIGHER))
+    (pair,) = found.pairs.to_dict("records")
+    assert (pair["difference"] < 0, pair["p_holm"] < 0.001) == (True, True)
+    assert pair["rank_biserial"] > 0.7
+    assert found.cells.set_index("method")[["rank", "tied"]].to_dict("index") == {
+        "a": {"rank": 2.0, "tied": True},
+        "b": {"rank": 1.0, "tied": False},
+    }
+    (sentence,) = findings(found)
+    assert "a significant difference" not in sentence
+    assert "names the other as better" in sentence
+    assert found.notes == (
+        "X, digits: a and b count as tied, since the mean and the test, sample by sample, name opposite winners",
+    )
+
+
+@pytest.mark.parametrize("summary", ["mean", "median"])
+def test_methods_are_ranked_by_the_samples_that_all_define(results: Made, summary: str) -> None:
+    rng = np.random.default_rng(0)
+    hard = np.repeat([0.1, 0.9], 50) + rng.normal(0, 0.02, 100)
+    worse = np.where(np.arange(100) < 50, np.nan, hard - 0.1)  # defined where all do well
+    runs: Runs = {
+        "a": ({}, {"x": hard.tolist()}),
+        "b": ({}, {"x": worse.tolist()}),
+        "none": ({}, {"x": [np.nan] * 100}),
+    }
+    found = compare(results(runs, {"x": replace(HIGHER["x"], summary=summary)}))
+    cells = found.cells.set_index("method")
+    assert cells["shown"]["a"] < cells["shown"]["b"]  # each by its own samples
+    assert cells["rank"].tolist()[:2] == [1.0, 2.0]
+    assert math.isnan(cells["rank"]["none"])
+    (pair,) = found.pairs.to_dict("records")
+    assert (pair["n"], pair["verdict"]) == (50, "significant")
+    assert pair["difference"] == pytest.approx(0.1)
+    assert found.notes[-1] == "X is ranked and tested by the samples that all define: digits 50 of 100"
+    (sentence,) = findings(found)
+    assert "a leads with 0.9" in sentence
+    assert "on the 50 samples that all define, 0.1 ahead of b" in sentence
+
+
+def seeded(offsets: list[float], samples: int = 60) -> Runs:
+    """b does not depend on the seed, a is above it by an offset in each, nearly the same on every sample."""
+    rng = np.random.default_rng(0)
+    base = rng.normal(0, 0.05, (len(offsets), samples))
+    a = base + np.array(offsets)[:, None] + rng.normal(0, 0.01, base.shape)
+    return {
+        f"{method}{seed}": ({"method": method, "seed": str(seed)}, {"x": values[seed].tolist()})
+        for method, values in (("a", a), ("b", base))
+        for seed in range(len(offsets))
+    }
+
+
+@pytest.mark.parametrize("summary", ["mean", "median"])
+@pytest.mark.parametrize(
+    ("offsets", "verdict"), [([0.3, -0.1, -0.1], "not over the seeds"), ([0.03, 0.04, 0.05], "significant")]
+)
+def test_what_does_not_hold_over_the_seeds_is_not_significant(
+    results: Made, offsets: list[float], verdict: str, summary: str
+) -> None:
+    runs = seeded(offsets)
+    found = compare(results(runs, {"x": replace(HIGHER["x"], summary=summary)}))
+    (pair,) = found.pairs.to_dict("records")
+    assert pair["p_holm"] < 0.001  # averaged over seeds every sample says the same
+    assert pair["verdict"] == verdict
+    assert found.cells["tied"].any() == (verdict != "significant")
+    assert ("does not hold over the seeds" in findings(found)[0]) == (verdict != "significant")
+    a, b = (np.array([runs[f"{method}{seed}"][1]["x"] for seed in range(3)]) for method in "ab")
+
+    def slow(samples: np.ndarray, seeds: np.ndarray) -> float:
+        one, other = (each[seeds][:, samples].mean(0) for each in (a, b))
+        return float(np.median(one) - np.median(other)) if summary == "median" else float((one - other).mean())
+
+    theirs = stats.bootstrap(
+        (np.arange(60), np.arange(3)),
+        slow,
+        n_resamples=2000,
+        vectorized=False,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    np.testing.assert_allclose([pair["low"], pair["high"]], theirs.confidence_interval, atol=1e-12)
+
+
+def test_methods_of_other_seeds_are_not_told_apart(results: Made) -> None:
+    runs = {name: run for name, run in seeded([0.3, 0.4]).items() if name != "b1"}
+    found = compare(results(runs, HIGHER))
+    assert found.pairs["verdict"].tolist() == ["other seeds"]
+    assert "digits: methods of other seeds (0 and 0, 1) are never told apart" in found.notes

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import doctest
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -117,20 +118,43 @@ def test_a_run_logs_mean_count_interval_and_quartiles() -> None:
     assert (logged["srg"], logged["srg/n"], logged["srg/low"], logged["srg/high"]) == (2.0, 2, 1.0, 3.0)
 
 
+many = st.lists(st.floats(1, 9) | st.integers(-9, -1).map(float) | st.just(0.0), min_size=60, max_size=70)
+untied = st.permutations(range(1, 21)).map(lambda each: [0.0, *(x * (-1) ** (x * x % 7) for x in each[:14])])
+
+
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(-9, 9).map(float), min_size=14, max_size=30) | st.lists(st.floats(1, 9), min_size=51))
+@given(many.filter(lambda drawn: np.count_nonzero(drawn) > 50) | untied)
 def test_the_signed_rank_test_is_scipys(drawn: list[float]) -> None:
-    (p,) = signed_rank([drawn])
-    assert p == pytest.approx(float(stats.wilcoxon(drawn).pvalue) if any(drawn) else 1.0)
+    (p,), _ = signed_rank([drawn])
+    left = [each for each in drawn if each]
+    assert p == pytest.approx(float(stats.wilcoxon(left).pvalue))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=9).filter(any))
+def test_with_ties_and_zeros_every_sign_is_counted(drawn: list[float]) -> None:
+    left = np.array([each for each in drawn if each])
+    ranks = stats.rankdata(np.abs(left))
+    sums = np.array([np.dot(signs, ranks) for signs in product((-1, 1), repeat=len(left))])
+    found = signed_rank([drawn, drawn[::-1]])
+    np.testing.assert_allclose(found.p, (np.abs(sums) >= abs(np.dot(np.sign(left), ranks)) - 1e-9).mean())
+    np.testing.assert_allclose(found.rank_biserial, np.dot(np.sign(left), ranks) / ranks.sum())
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(4, 0), (6, 0), (9, 2), (40, 10)])
+def test_where_all_differences_are_equal_it_is_the_sign_test(wins: int, losses: int) -> None:
+    row = [1.0] * wins + [-1.0] * losses + [0.0] * (100 - wins - losses)
+    assert signed_rank([row]).p == pytest.approx([stats.binomtest(wins, wins + losses).pvalue])
 
 
 def test_signed_ranks_by_hand() -> None:
     nan = math.nan
     # ranks of |d| 1, 2, 3, all positive: 2 of the 8 sign patterns are as extreme; the second has W = 1: 4 of 8
-    p = signed_rank(
+    p, biserial = signed_rank(
         [[1.0, 2.0, 3.0, nan], [-1.0, 2.0, 3.0, nan], [0.0, 0.0, 0.0, 0.0], [nan] * 4, [2.0, nan, nan, nan]]
     )
     np.testing.assert_allclose(p, [0.25, 0.5, 1.0, nan, 1.0])
+    np.testing.assert_allclose(biserial, [1.0, 4 / 6, 0.0, nan, 1.0])
 
 
 @pytest.mark.parametrize(

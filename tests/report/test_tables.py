@@ -43,10 +43,15 @@ def comparison(
     ]
     cells = pd.DataFrame(rows, columns=COLUMNS)
     mean = cells["mean"]
-    cells = cells.assign(low=mean - 0.01, high=mean + 0.01, q1=mean - 0.05, median=mean, q3=mean + 0.1, shown=mean)
-    cells = cells.assign(n=50, samples=50, tied=cells["rank"] == 2)
+    cells = cells.assign(
+        low=mean - 0.01, high=mean + 0.01, q1=mean - 0.05, median=mean, q3=mean + 0.1, shown=mean, compared=mean
+    )
+    cells = cells.assign(n=50, samples=50, common=50, tied=cells["rank"] == 2)
     pairs = pd.DataFrame(
-        [(name, measure, *methods[:2], 50, -0.1, 0.1, 0.25) for name, measure in product(sets, MEASURES)],
+        [
+            (name, measure, *methods[:2], 50, -0.1, 0.1, 0.25, -0.2, math.nan, math.nan, ranking.CLOSE)
+            for name, measure in product(sets, MEASURES)
+        ],
         columns=ranking.PAIRS,
     )
     ranks = ranking.mean_ranks(cells, MEASURES)
@@ -253,3 +258,18 @@ def test_who_fails_a_sanity_check_is_marked_and_told() -> None:
     assert r"epsilon\_plus $\ddagger$" in tables.latex(layout)
     loose = {**MEASURES, "error": replace(MEASURES["error"], gate=0.5)}
     assert lay_out(replace(made, measures=loose)).methods == made.methods
+
+
+def test_who_was_not_tested_by_a_sanity_check_is_told() -> None:
+    made = comparison()
+    gated = {**MEASURES, "srg": replace(MEASURES["srg"], gate=0.05)}
+    cells = made.cells
+    here = cells["measure"] == "srg"
+    n = cells["n"].mask(here & (cells["method"] == "epsilon"), 0).mask(here & (cells["method"] == "epsilon_plus"), 1)
+    mean = cells["mean"].mask(n == 0)
+    layout = lay_out(replace(made, measures=gated, cells=cells.assign(n=n, mean=mean)))
+    assert layout.methods == made.methods
+    assert layout.notes == (
+        "Sanity check SRG (probability) is undefined for most samples (epsilon: not tested; epsilon_plus: 1 of 50).",
+    )
+    assert lay_out(replace(made, measures=gated)).notes == ()
