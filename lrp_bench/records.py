@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
 from lrp_bench.contracts import BenchError, Run
 from lrp_bench.data.base import TensorData
+from lrp_bench.data.text import TextData, Words
 from lrp_bench.evaluation import Evaluation
 from lrp_bench.report import artifacts, statistics
 
@@ -21,7 +23,7 @@ def keep(run: Run, evaluation: Evaluation, data: TensorData, config: str, folder
         folder.mkdir(parents=True, exist_ok=True)
         paths = [*_scores(evaluation, folder), _config(config, folder), *_coverage(evaluation, folder)]
         if evaluation.inputs.shape[0]:
-            paths.append(_pictures(evaluation, data, folder))
+            paths += _pictures(evaluation, data, folder)
     except OSError as error:
         raise BenchError(
             f"Expected {folder} to be writable, got: {error}: free some space or set paths.outputs."
@@ -74,7 +76,7 @@ def _coverage(evaluation: Evaluation, folder: Path) -> list[Path]:
     return [path]
 
 
-def _pictures(evaluation: Evaluation, data: TensorData, folder: Path) -> Path:
+def _pictures(evaluation: Evaluation, data: TensorData, folder: Path) -> list[Path]:
     from lrp_bench.report.figures import heatmap_grid
 
     names, shown = data.class_names, len(evaluation.inputs)
@@ -84,6 +86,15 @@ def _pictures(evaluation: Evaluation, data: TensorData, folder: Path) -> Path:
             *(c[:shown].tolist() for c in (evaluation.label, evaluation.prediction, evaluation.score)), strict=True
         )
     ]
+    if isinstance(data, TextData):
+        return _sentences(data.sentences(evaluation.index[:shown].tolist()), evaluation, titles, folder)
     path = folder / "heatmaps.png"
     heatmap_grid(data.denormalize(evaluation.inputs).numpy(), evaluation.relevance.numpy(), titles, path)
-    return path
+    return [path]
+
+
+def _sentences(words: Sequence[Words], evaluation: Evaluation, titles: Sequence[str], folder: Path) -> list[Path]:
+    from lrp_bench.report.sentences import sentences, write_html, write_png
+
+    told = sentences(words, evaluation.relevance.numpy(), [", ".join(title.splitlines()) for title in titles])
+    return [write_html(told, folder / "sentences.html"), write_png(told, folder / "sentences.png")]

@@ -8,12 +8,15 @@ from lrp_bench.data.folder import ImageFolder
 from lrp_bench.data.mnist import MNIST, FashionMNIST
 from lrp_bench.data.scikit import Digits, Iris
 from lrp_bench.data.shortcut import Shortcut
+from lrp_bench.data.sst import SST
 from lrp_bench.data.synthetic import Synthetic
 from lrp_bench.data.tetromino import Tetromino
+from lrp_bench.data.text import TextData
 
 __all__ = [
     "CIFAR10",
     "MNIST",
+    "SST",
     "Contents",
     "Digits",
     "DigitsOnTexture",
@@ -26,4 +29,5 @@ __all__ = [
     "Synthetic",
     "TensorData",
     "Tetromino",
+    "TextData",
 ]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         RandomLogit,
         Robustness,
         Sparseness,
+        WordDeletion,
     )
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Randomisation",
     "Robustness",
     "Sparseness",
+    "WordDeletion",
 ]
 
 

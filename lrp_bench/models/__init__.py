@@ -5,9 +5,11 @@ from lrp_bench.models.cnn import LeNet, MiniVGG, TutorialCNN
 from lrp_bench.models.exported import exported_model
 from lrp_bench.models.fits import check_fits
 from lrp_bench.models.mlp import MLP
+from lrp_bench.models.text import LSTM
 from lrp_bench.models.vision import torchvision_classifier
 
 __all__ = [
+    "LSTM",
     "MLP",
     "Classifier",
     "LeNet",

@@ -11,13 +11,13 @@ from torch import nn
 from lrp_bench.contracts import BenchError
 
 
-def check_fits(model: nn.Module, shape: Sequence[int], classes: int) -> None:
+def check_fits(model: nn.Module, shape: Sequence[int], classes: int, dtype: torch.dtype = torch.float32) -> None:
     """Pass two samples of zeros through the model, which comes back as it was.
 
     Raises:
         BenchError: when it cannot take (2, *shape) or does not return (2, classes).
     """
-    samples = torch.zeros(2, *shape)
+    samples = torch.zeros(2, *shape, dtype=dtype)
     try:
         with evaluating(model), torch.no_grad():
             logits = model(samples)
