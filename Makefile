@@ -13,13 +13,23 @@ READY := .venv/.installed
 # Two workers with one thread each: more threads than cores make small operators many times slower.
 PYTEST := OMP_NUM_THREADS=1 MLFLOW_DISABLE_TELEMETRY=true $(BIN)/python -m pytest
 
-.PHONY: help bench test check report speed clean
+.PHONY: help bench reproduce test check report speed clean
+
+comma := ,
+STUDIES = $(subst $(comma), ,$(or $(only),$(basename $(notdir $(wildcard experiments/*.yaml)))))
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 bench: $(READY) ## set up, then train, explain with two rules, score and show the table
 	$(BIN)/python -m lrp_bench rule=epsilon,alphabeta --multirun
+
+reproduce: $(READY) ## measure every claim of experiments/, or make reproduce only=iris,toy; what was finished is not done again
+	@failed=; for name in $(STUDIES); do \
+		echo "== $$name"; $(BIN)/python -m lrp_bench experiment=$$name sweep.resume=true || failed="$$failed $$name"; \
+	done; \
+	$(BIN)/python -m lrp_bench.report claims; \
+	if [ -n "$$failed" ]; then echo "Not measured, for the reasons said above:$$failed" >&2; exit 1; fi
 
 test: $(READY) ## set up, then run the tests (more options: make test ARGS='-k engine')
 	$(PYTEST) -q -n 2 $(ARGS)

@@ -20,9 +20,9 @@ from lrp_bench.metrics.evaluators.base import Context
 class Evaluation:
     """What came out for one method; n samples, in the order of the explained subset, all on the CPU.
 
-    index, label, prediction: (n,) int64; score: (n,), the explained output. values: measure -> (n,), NaN where
-    undefined. layers: layer -> quantity -> (n,), what was found within the model. inputs and relevance: (pictures,
-    ...), the first samples. seconds: of the explanations alone.
+    index: (n,) int64; label, prediction: (n,) int64, floating where the model has one output; score: (n,), the
+    explained output. values: measure -> (n,), NaN where undefined. layers: layer -> quantity -> (n,), what was found
+    within the model. inputs and relevance: (pictures, ...), the first samples. seconds: of the explanations alone.
     unavailable: what has no numbers, a metric or agreement/<baseline> -> why.
     """
 
@@ -77,7 +77,7 @@ def evaluate(
         compared = _compared(references, batch.inputs, explanation.target, unavailable)
         context = Context(model, compared, method, again, batch.label, batch.mask, background)
         _update(asked, explanation, context, unavailable)
-        rows.append((batch.index, batch.label, explanation.logits.argmax(1), explanation.score))
+        rows.append((batch.index, batch.label, _predicted(explanation.logits), explanation.score))
         missing = pictures - sum(len(inputs) for inputs, _ in shown)
         shown.append((batch.inputs[:missing], explanation.relevance[:missing]))
     index, label, prediction, score = (torch.cat(column).cpu() for column in zip(*rows, strict=True))
@@ -98,6 +98,11 @@ def evaluate(
         unavailable,
         list(getattr(method, "coverage", [])),
     )
+
+
+def _predicted(logits: Tensor) -> Tensor:
+    """The class, or the one output itself."""
+    return logits.argmax(1) if logits.shape[1] > 1 else logits[:, 0]
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from lrp_bench.contracts import BenchError, Run
 from lrp_bench.data.base import TensorData
@@ -36,6 +39,37 @@ def keep(run: Run, evaluation: Evaluation, data: TensorData, config: str, folder
     run.set_tags({"samples": ",".join(map(str, evaluation.index.tolist()))})
     for path in paths:
         run.log_file(path)
+
+
+def first_samples(evaluation: Evaluation, data: TensorData, count: int = 3) -> str:
+    """A table of the first samples' scores and relevance; empty where the relevance is not among the values."""
+    told = _told(evaluation.values, most=32)
+    if not told:
+        return ""
+    places = 8 if data.dtype == torch.float64 else 4
+    shown = {"score": evaluation.score, **told}
+    numbers = {name: [f"{value:.{places}f}" for value in each[:count].tolist()] for name, each in shown.items()}
+    samples = zip(evaluation.label[:count].tolist(), evaluation.prediction[:count].tolist(), strict=True)
+    titles = [", ".join(data.title(*each).splitlines()) for each in samples]
+    header = [f"sample {index}" for index in evaluation.index[:count].tolist()]
+    return _aligned([["", *header], ["", *titles], *([name, *row] for name, row in numbers.items())])
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    first, *others = widths
+    return "\n".join(
+        "  ".join([name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, others, strict=True))]).rstrip()
+        for name, *cells in rows
+    )
+
+
+def _told(values: Mapping[str, Tensor], most: int) -> dict[str, Tensor]:
+    """What is said of the relevance: of single units only where they are few."""
+    told = {name: each for name, each in values.items() if name.startswith(("relevance/", "activation/"))}
+    units = {name for name in told if name.count("/") > 1 and name.rpartition("/")[2].isdigit()}
+    dropped = units if len(told) > most else set()
+    return {name.removeprefix("relevance/"): each for name, each in told.items() if name not in dropped}
 
 
 def _scores(evaluation: Evaluation, folder: Path) -> list[Path]:
@@ -77,20 +111,25 @@ def _coverage(evaluation: Evaluation, folder: Path) -> list[Path]:
 
 
 def _pictures(evaluation: Evaluation, data: TensorData, folder: Path) -> list[Path]:
+    from lrp_bench.report.bars import table_maps
     from lrp_bench.report.figures import heatmap_grid
 
-    names, shown = data.class_names, len(evaluation.inputs)
+    shown = len(evaluation.inputs)
+    told = (c[:shown].tolist() for c in (evaluation.label, evaluation.prediction, evaluation.score * data.scale))
     titles = [
-        f"true {names[label]}\npredicted {names[prediction]}\nscore {score:.3g}"
-        for label, prediction, score in zip(
-            *(c[:shown].tolist() for c in (evaluation.label, evaluation.prediction, evaluation.score)), strict=True
-        )
+        f"{data.title(label, prediction)}\nscore {score:.3g} {data.unit}".rstrip()
+        for label, prediction, score in zip(*told, strict=True)
     ]
     if isinstance(data, TextData):
         return _sentences(data.sentences(evaluation.index[:shown].tolist()), evaluation, titles, folder)
+    features = [f"{name} ({unit})" if unit else name for name, unit in data.features.items()]
     path = folder / "heatmaps.png"
-    heatmap_grid(data.denormalize(evaluation.inputs).numpy(), evaluation.relevance.numpy(), titles, path)
-    return [path]
+    inputs, relevance = data.denormalize(evaluation.inputs).numpy(), evaluation.relevance.numpy() * data.scale
+    heatmap_grid(inputs, relevance, titles, path, features, data.unit)
+    if relevance.ndim > 2:
+        return [path]
+    rows = [", ".join(title.splitlines()[:-1]) for title in titles]
+    return [path, table_maps(inputs, relevance, rows, features, folder / "table.png", data.unit)]
 
 
 def _sentences(words: Sequence[Words], evaluation: Evaluation, titles: Sequence[str], folder: Path) -> list[Path]:

@@ -23,7 +23,7 @@ from torch import nn
 from lrp_bench.contracts import Batch, BenchError, Run
 from lrp_bench.data.base import TensorData
 from lrp_bench.evaluation import Evaluation, evaluate, on_device
-from lrp_bench.records import keep
+from lrp_bench.records import first_samples, keep
 from lrp_bench.tracking.base import RunTracker
 from lrp_bench.training import Fitted, fit_or_load
 from lrp_bench.training.store import writing
@@ -78,9 +78,8 @@ class Study:
             tracker=self.tracker,
             rehearse=rehearse,
         )
-        log.info(
-            "%s on %s: test accuracy %.2f %%", *self.named("model", "dataset"), 100 * fitted.metrics["test_accuracy"]
-        )
+        for name, value in fitted.quality.items():
+            log.info("%s on %s: %s %.4f", *self.named("model", "dataset"), name.replace("_", " "), value)
         return fitted
 
     def score(self, method: str, explainer: DictConfig, folder: Path) -> Evaluation | None:
@@ -98,8 +97,10 @@ class Study:
                 for name, reason in evaluation.unavailable.items():
                     log.warning("No %s: %s", name.replace("/", " with "), reason)
                 record.set_tags({"training_run": fitted.run_id})
-                record.log_metrics({"test_accuracy": fitted.metrics["test_accuracy"]})
+                record.log_metrics(fitted.quality)
                 keep(record, evaluation, self.data, OmegaConf.to_yaml(self.cfg, resolve=True), folder)
+        if method != "random" and (first := first_samples(evaluation, self.data)):
+            log.info("%s, first samples:\n%s", method, first)
         return evaluation
 
     def evaluate(self, explainer: DictConfig, model: nn.Module, batches: Iterable[Batch]) -> Evaluation:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,7 +16,12 @@ from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from lrp_bench import __version__
+
 PARENT = "LRP_BENCH_PARENT_RUN"  # how a job, in whatever process, knows its sweep
+
+# What leaves the numbers as they are.
+NEUTRAL = ("experiment", "paths", "tracker", "device", "threads", "sweep", "hydra", "trainer.accelerator", "names")
 
 INTERRUPTED = 128 + signal.SIGTERM
 
@@ -67,13 +75,26 @@ class Sweep(Callback):
         command = " ".join(typed)
         self.folder = folder.resolve()
         params = {"command": f"python -m lrp_bench {command}", "folder": str(folder)}
+        tags = {"fingerprint": fingerprint(config), "experiment": experiment(config, typed)}
         try:
             self.tracker = instantiate(config.tracker)
             check_folder(self.folder)
-            self.parent = self.tracker.start(command or "defaults", kind="sweep", params=params).id
+            self.parent = self._earlier(tags["fingerprint"]) if config.sweep.resume else None
+            if self.parent is None:
+                self.parent = self.tracker.start(command or "defaults", kind="sweep", params=params, tags=tags).id
         except Exception as error:
             sys.exit(str(error.__cause__ if isinstance(error.__cause__, BenchError) else error))
         _open.append(self)
+
+    def _earlier(self, fingerprint: str) -> str | None:
+        """The sweep to go on with. Ends the command where the same sweep was finished."""
+        if finished := self.tracker.find(kind="sweep", fingerprint=fingerprint):
+            log.info("Finished before, as run %s: nothing to do (sweep.resume=false does it again)", finished)
+            sys.exit(0)
+        unfinished: str | None = self.tracker.find(kind="sweep", fingerprint=fingerprint, status="")
+        if unfinished:
+            log.info("Going on with the unfinished sweep %s", unfinished)
+        return unfinished
 
     def close(self, cause: BaseException | None = None) -> None:
         """Show the table, attach it, and mark the parent: KILLED after an interruption, FAILED if a job failed.
@@ -110,6 +131,23 @@ class Sweep(Callback):
         for file in summary.files:
             run.log_file(file)
         return BenchError(f"{len(summary.failures)} runs failed") if summary.failures else None
+
+
+def experiment(config: DictConfig, typed: Sequence[str]) -> str:
+    """The chosen preset, and in brackets what was typed that may change its numbers."""
+    changes = [o for o in typed if not o.lstrip("+~").startswith(NEUTRAL)]
+    name = config.hydra.runtime.choices.get("experiment") or ""
+    return f"{name} ({', '.join(changes)})" if changes else str(name)
+
+
+def fingerprint(config: DictConfig) -> str:
+    """A sha256 of all that decides the numbers of a sweep; interpolations count as they are written."""
+    whole: dict[str, Any] = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
+    hydra = whole.pop("hydra")
+    facts = {group: each for group, each in whole.items() if not group.startswith(NEUTRAL)}
+    swept = [o for o in hydra["overrides"]["task"] if "," in o]
+    text = json.dumps([facts, hydra["sweeper"].get("params"), swept, __version__], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def parent_of_this_job() -> str | None:

@@ -102,7 +102,7 @@ def test_the_mean_of_standardised_data_is_zero() -> None:
 
 @parametrize("trainer")
 def test_a_trainer_builds(name: str) -> None:
-    assert build(configure(f"trainer={name}").trainer).max_epochs > 0
+    assert callable(build(configure(f"trainer={name}").trainer).train)
 
 
 @parametrize("baselines")

@@ -37,6 +37,7 @@ ALLOWED = {
         "rich",
         "jinja2",
         "pyarrow",
+        "yaml",
     },
     ".training": {
         ".contracts",
@@ -47,6 +48,7 @@ ALLOWED = {
         "lightning_fabric",
         "filelock",
         "rich",
+        "sklearn",
     },
 }
 # the only files that may import these

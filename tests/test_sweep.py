@@ -84,7 +84,13 @@ def test_a_store_that_takes_no_run_ends_the_command(tmp_path: Path, monkeypatch:
     config: Any = sweep.OmegaConf.create(
         {
             "tracker": {"_target_": "lrp_bench.tracking.mlflow.MLflowTracker"},
-            "hydra": {"overrides": {"task": ["samples=${nowhere}"]}, "run": {"dir": str(tmp_path)}},
+            "sweep": {"resume": False},
+            "hydra": {
+                "overrides": {"task": ["samples=${nowhere}"]},
+                "run": {"dir": str(tmp_path)},
+                "runtime": {"choices": {}},
+                "sweeper": {},
+            },
         }
     )
     with pytest.raises(SystemExit, match="it is locked"):
@@ -98,3 +104,40 @@ def test_a_traceback_that_cannot_be_kept_is_shown(tmp_path: Path) -> None:
     assert _kept(error, tmp_path) == str(tmp_path / "traceback.txt")
     assert "a bug" in (tmp_path / "traceback.txt").read_text()
     assert "ValueError: a bug" in _kept(error, tmp_path / "missing")
+
+
+def composed(*typed: str, **hydra: Any) -> Any:
+    tracker = {"_target_": "lrp_bench.tracking.memory.MemoryTracker"}
+    runtime = {"choices": {"experiment": hydra.pop("experiment", None)}}
+    hydra = {"overrides": {"task": list(typed)}, "runtime": runtime, "sweeper": {"params": None}, **hydra}
+    return sweep.OmegaConf.create({"tracker": tracker, "seed": 0, "sweep": {"resume": True}, "hydra": hydra})
+
+
+def test_a_preset_is_told_from_one_with_changes() -> None:
+    typed = ["experiment=iris", "paths.outputs=there", "tracker.uri=http://a", "sweep.resume=true", "device=cpu"]
+    plain = composed(*typed, experiment="iris")
+    assert sweep.experiment(plain, typed) == "iris"
+    assert sweep.experiment(plain, [*typed, "samples=3"]) == "iris (samples=3)"
+
+
+def test_a_fingerprint_is_of_what_decides_the_numbers() -> None:
+    first = sweep.fingerprint(composed("experiment=iris"))
+    assert first == sweep.fingerprint(composed("experiment=iris", "paths.outputs=elsewhere"))
+    assert first != sweep.fingerprint(composed("rule=epsilon,gamma"))
+    assert first != sweep.fingerprint(composed(sweeper={"params": {"rule": "zero"}}))
+    other = composed("experiment=iris")
+    other.seed = 1
+    assert first != sweep.fingerprint(other)
+
+
+def test_a_sweep_goes_on_where_it_was_broken_off_and_is_not_done_twice(caplog: pytest.LogCaptureFixture) -> None:
+    made = sweep.Sweep()
+    made.tracker = MemoryTracker()
+    assert made._earlier("f") is None
+    run = made.tracker.start("sweep", kind="sweep", tags={"fingerprint": "f"})
+    made.tracker.end(run.id, KeyboardInterrupt())
+    assert made._earlier("f") == run.id
+    made.tracker.end(run.id)
+    with pytest.raises(SystemExit) as end:
+        made._earlier("f")
+    assert end.value.code == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from numbers import Real
 
 import torch
@@ -39,9 +39,24 @@ def sample_shape(shape: object) -> tuple[int, ...]:
     return tuple(whole("dataset.shape", size) for size in shape)
 
 
-def per_channel(name: str, value: object, shape: tuple[int, ...]) -> Tensor:
-    """One number, or one per channel or feature, as a float32 tensor (channels, 1, 1) or (features,)."""
+def per_channel(name: str, value: object, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
+    """One number, or one per channel or feature, as a tensor (channels, 1, 1) or (features,)."""
     numbers = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * shape[0]
     if len(numbers) != shape[0] or any(isinstance(n, bool) or not isinstance(n, Real) for n in numbers):
         raise BenchError(f"Expected dataset.{name} to be one number or {shape[0]}, as in shape {shape}, got {value!r}")
-    return torch.tensor(numbers, dtype=torch.float32).reshape(-1, *[1] * (len(shape) - 1))
+    return torch.tensor(numbers, dtype=dtype).reshape(-1, *[1] * (len(shape) - 1))
+
+
+def floating(name: object) -> torch.dtype:
+    """The type of that name, float32 or float64."""
+    if name not in ("float32", "float64"):
+        raise BenchError(f"Expected dataset.dtype float32 or float64, got {name!r}: set dataset.dtype")
+    dtype: torch.dtype = getattr(torch, str(name))
+    return dtype
+
+
+def named(features: Mapping[str, str] | None, shape: tuple[int, ...]) -> dict[str, str]:
+    """Name -> unit of each feature, if they have names."""
+    if features and shape != (len(features),):
+        raise BenchError(f"Expected dataset.features to name {shape} inputs, got {list(features)}: correct it")
+    return {str(name): str(unit or "") for name, unit in (features or {}).items()}

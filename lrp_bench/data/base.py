@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypedDict
+from typing import ClassVar, Literal, NotRequired, TypedDict
 
 import pytorch_lightning as pl
 import torch
@@ -15,12 +15,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lrp_bench.contracts import Batch, BenchError
-from lrp_bench.data.arguments import per_channel, sample_shape, whole
+from lrp_bench.data.arguments import floating, named, per_channel, sample_shape, whole
 from lrp_bench.data.batching import Batches, Rows, Split
 from lrp_bench.data.selection import balanced, cut, others
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
+Task = Literal["classification", "regression"]
 
 
 class Settings(TypedDict):
@@ -34,11 +35,13 @@ class Settings(TypedDict):
     batch_size: int
     samples: int
     seed: int
+    features: NotRequired[Mapping[str, str]]
+    dtype: NotRequired[str]
 
 
 @dataclass(frozen=True)
 class Contents:
-    """A data set in its official order; label k is called class_names[k].
+    """A data set in its official order; label k (of a regression: output k) is called class_names[k].
 
     validation: which of the training samples are the official validation split, (v,) int64; None: there is none.
     """
@@ -60,7 +63,13 @@ class TensorData(pl.LightningDataModule):
         batch_size: samples per training step.
         samples: size of the explained subset of the test split, drawn with `seed`.
         seed: of the draws above; never of the train/test split.
+        features: name -> unit of each input of a table.
+        dtype: float32 or float64, of inputs and model.
     """
+
+    task: ClassVar[Task] = "classification"
+    unit: str = ""  # of scores and relevance, where they have one ...
+    scale: float = 1.0  # ... and what a score of 1 is in it
 
     def __init__(
         self,
@@ -73,11 +82,14 @@ class TensorData(pl.LightningDataModule):
         batch_size: int,
         samples: int,
         seed: int,
+        features: Mapping[str, str] | None = None,
+        dtype: str = "float32",
     ) -> None:
         super().__init__()
         self.shape = sample_shape(shape)
-        self.classes = whole("dataset.classes", classes, 2)
-        self.mean, self.std = per_channel("mean", mean, self.shape), per_channel("std", std, self.shape)
+        self.classes = whole("dataset.classes", classes, 2 if self.task == "classification" else 1)
+        self.features, self.dtype = named(features, self.shape), floating(dtype)
+        self.mean, self.std = (per_channel(*each, self.shape, self.dtype) for each in (("mean", mean), ("std", std)))
         if not bool((self.std > 0).all()):
             raise BenchError(f"Expected dataset.std above 0, got {std}: a channel without spread cannot be normalised")
         if validation is not None and (not isinstance(validation, float) or not 0 < validation < 1):
@@ -86,8 +98,6 @@ class TensorData(pl.LightningDataModule):
         self.batch_size = whole("dataset.batch_size", batch_size)
         self.samples = whole("samples", samples)
         self.seed = whole("seed", seed, 0)
-
-    input_dtype: torch.dtype = torch.float32  # of the model's inputs
 
     @abstractmethod
     def read(self) -> Contents:
@@ -118,6 +128,11 @@ class TensorData(pl.LightningDataModule):
         """Whether a sample is (channels, height, width) with values that stood in [0, 1]."""
         return len(self.shape) == 3
 
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """The type of the model's inputs."""
+        return self.dtype
+
     @cached_property
     def low(self) -> Tensor:
         """The smallest normalised input, broadcastable to a sample: (channels, 1, 1), or (features,) as in training."""
@@ -130,7 +145,7 @@ class TensorData(pl.LightningDataModule):
 
     def normalize(self, raw: Tensor) -> Tensor:
         """(raw - mean) / std; uint8 is first brought to [0, 1]."""
-        values = raw.float() / 255 if raw.dtype == torch.uint8 else raw
+        values = raw.to(self.dtype) / 255 if raw.dtype == torch.uint8 else raw.to(self.dtype)
         return (values - self.mean) / self.std
 
     def denormalize(self, x: Tensor) -> Tensor:
@@ -146,7 +161,7 @@ class TensorData(pl.LightningDataModule):
             raise BenchError(
                 f"Expected samples <= {available}, got {self.samples}: the test split holds no more, lower samples"
             )
-        return balanced(self.contents.test.labels, self.samples, self._generator())
+        return balanced(self._strata(self.contents.test), self.samples, self._generator())
 
     @cached_property
     def _cut(self) -> tuple[Tensor, Tensor]:
@@ -171,7 +186,7 @@ class TensorData(pl.LightningDataModule):
     def background(self, count: int) -> Tensor:
         """At most `count` normalised training inputs, class-balanced, drawn with `seed`: (count, *shape)."""
         train, (kept, _) = self.contents.train, self._cut
-        drawn = balanced(train.labels[kept], min(count, len(kept)), self._generator())
+        drawn = balanced(self._strata(train)[kept], min(count, len(kept)), self._generator())
         return self.normalize(train.inputs[kept[drawn]])
 
     def fingerprint(self) -> str:
@@ -207,6 +222,15 @@ class TensorData(pl.LightningDataModule):
     def test_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """The official test split, in order."""
         return self.batches("test")
+
+    def title(self, label: float, prediction: float) -> str:
+        """What a picture says of a sample, in a line each."""
+        names = self.class_names
+        return f"true {names[int(label)]}\npredicted {names[int(prediction)]}"
+
+    def _strata(self, split: Split) -> Tensor:
+        """What a subset is balanced by, (n,) int64: the classes."""
+        return split.labels
 
     def _shuffled(self, index: Tensor, batch_size: int) -> Batches:
         return Batches(index, batch_size, self.seed)

@@ -16,7 +16,8 @@ from lrp_bench.data.selection import epoch_seed
 class Split:
     """inputs: (n, *shape), uint8 for stored pictures, else float32 (pictures in [0, 1]); labels: (n,) int64.
 
-    mask: (n, *positions) bool, where the evidence for the label lies, for data whose truth is known.
+    Of a regression the labels are floating. mask: (n, *positions) bool, where the evidence for the label lies, for data
+    whose truth is known.
     """
 
     inputs: Tensor

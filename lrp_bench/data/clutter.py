@@ -33,7 +33,7 @@ class DigitsOnTexture(TensorData):
 
     def __init__(self, *, scale: int, copies: int, clutter: int, truth: str, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
-        self.scale, self.copies = whole("dataset.scale", scale), whole("dataset.copies", copies)
+        self.enlargement, self.copies = whole("dataset.scale", scale), whole("dataset.copies", copies)
         self.clutter = whole("dataset.clutter", clutter, 0)
         self.truth = one_of("dataset.truth", truth, ("box", "shape"))
 
@@ -44,7 +44,7 @@ class DigitsOnTexture(TensorData):
         return Contents(train, self._drawn(digits.test, 1, generator), digits.class_names)
 
     def _drawn(self, digits: Split, copies: int, generator: Generator) -> Split:
-        ink = enlarged(digits.inputs[:, 0].repeat(copies, 1, 1), self.scale)
+        ink = enlarged(digits.inputs[:, 0].repeat(copies, 1, 1), self.enlargement)
         plain = textures(len(ink), self.shape[1:], generator)
         pictures = plain.clone()
         for _ in range(self.clutter):

@@ -37,15 +37,15 @@ class Shortcut(TensorData):
         self, *, scale: int, ink: float, patch: int, planted: float, at_test: str, **settings: Unpack[Settings]
     ) -> None:
         super().__init__(**settings)
-        self.scale, self.patch = whole("dataset.scale", scale), whole("dataset.patch", patch)
+        self.enlargement, self.patch = whole("dataset.scale", scale), whole("dataset.patch", patch)
         self.ink = share("dataset.ink", ink)
         self.planted = share("dataset.planted", planted)
         self.at_test = one_of("dataset.at_test", at_test, ("own", "other", "none"))
-        least = 8 * self.scale + 2 * self.patch
+        least = 8 * self.enlargement + 2 * self.patch
         if len(self.shape) != 3 or self.shape[0] != 3 or min(self.shape[1:]) < least:
             raise BenchError(
                 f"Expected dataset.shape [3, height, width] of at least {least} x {least}, for a digit of "
-                f"{8 * self.scale} with {self.patch} at each side, got {list(self.shape)}: set dataset.shape"
+                f"{8 * self.enlargement} with {self.patch} at each side, got {list(self.shape)}: set dataset.shape"
             )
 
     def read(self) -> Contents:
@@ -63,7 +63,7 @@ class Shortcut(TensorData):
 
     def _drawn(self, digits: Split, colors: Tensor, planted: Tensor, generator: Generator) -> Split:
         """colors: (n, 3); planted: (n,) bool, who has a square."""
-        ink = enlarged(digits.inputs[:, 0], self.scale) * self.ink
+        ink = enlarged(digits.inputs[:, 0], self.enlargement) * self.ink
         pictures = torch.zeros(len(ink), *self.shape[1:])
         top, left = (torch.full((len(ink),), (side - ink.shape[1]) // 2) for side in pictures.shape[1:])
         draw(pictures, window(top, left, ink.shape[1:]), ink)

@@ -25,7 +25,10 @@ class TextData(TensorData):
     The model takes the ids as they are.
     """
 
-    input_dtype = torch.int64
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """Ids are int64."""
+        return torch.int64
 
     @abstractmethod
     def sentences(self, index: Sequence[int]) -> list[Words]:

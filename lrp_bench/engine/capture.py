@@ -29,6 +29,8 @@ from lrp_bench.engine.outputs import FlatOutput, choose_output, named_leaves
 # A recurrent module keeps a list of its weights, which torch.export swaps and gives back.
 FLAT_WEIGHTS = r"The tensor attributes? self\.[\w.]*_flat_weights\[\d+\](, self\.[\w.]*_flat_weights\[\d+\])* w"
 
+UNLIKELY = 13  # samples to capture with: one would be taken for a fixed size, two for that of another dimension
+
 
 @dataclass(frozen=True, eq=False)
 class Program:
@@ -61,19 +63,20 @@ def capture(model: nn.Module, example: tuple[Tensor, ...], output: int | str | N
     model's mode is put back. Raises BenchError where the model cannot be captured.
     """
     check_arguments(model, example)
-    pair = tuple(torch.cat([x[:1], x[:1]]) for x in example)  # a batch of one would be taken for a fixed size
+    batch = tuple(torch.cat([x[:1]] * UNLIKELY) for x in example)
     names: list[list[str]] = []  # torch.export gives a module's own attributes back as they were
     flat = FlatOutput(model, names.append)
     with evaluating(flat), torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=FLAT_WEIGHTS)
         logging.disable(logging.CRITICAL)  # torch logs the trace of its own failure, which is told below
         try:
-            exported = _export(flat, pair)
+            exported = _export(flat, batch)
         except Exception as error:
             raise _cannot_capture(model, example, error) from error
         finally:
             logging.disable(logging.NOTSET)
         program = from_exported(exported, output, names[-1])
+    check_batch(program, model)
     for node in program.graph.nodes:
         stack = node.meta.get("nn_module_stack") or {}
         named = {key: (path.removeprefix("model").removeprefix("."), kind) for key, (path, kind) in stack.items()}
@@ -81,15 +84,25 @@ def capture(model: nn.Module, example: tuple[Tensor, ...], output: int | str | N
     return program
 
 
-def _export(flat: FlatOutput, pair: tuple[Tensor, ...]) -> ExportedProgram:
+def check_batch(program: Program, model: nn.Module) -> None:
+    """Raise BenchError for a graph that torch.export made for one batch size, though it was asked for any."""
+    sizes = [node.meta["val"].shape[0] for node in program.inputs]
+    if any(isinstance(size, int) for size in sizes):
+        raise BenchError(
+            f"Expected a model that takes any batch size, got {type(model).__name__}, which torch.export could only "
+            "capture for one: take the batch size from x.shape[0], and let it be the first dimension."
+        )
+
+
+def _export(flat: FlatOutput, batch: tuple[Tensor, ...]) -> ExportedProgram:
     """For any batch size; where the model takes it as a plain number, len(x), only a trace of its bytecode can."""
-    sizes = (tuple({0: Dim.DYNAMIC} for _ in pair),)
+    sizes = (tuple({0: Dim.DYNAMIC} for _ in batch),)
     try:
-        return export(flat, pair, dynamic_shapes=sizes, strict=False)
+        return export(flat, batch, dynamic_shapes=sizes, strict=False)
     except Exception as error:
         if "specialized" in str(error):
             with suppress(Exception):
-                return export(FlatOutput(flat.model, len), pair, dynamic_shapes=sizes, strict=True)
+                return export(FlatOutput(flat.model, len), batch, dynamic_shapes=sizes, strict=True)
         raise
 
 

@@ -19,8 +19,9 @@ from torch.nn import functional as F
 
 from lrp_bench.contracts import LedgerEntry
 from lrp_bench.engine.affine import Affine, Dense, Scale
-from lrp_bench.engine.rules import Input, Rule
+from lrp_bench.engine.rules import Rule
 from lrp_bench.engine.share import account, share
+from lrp_bench.engine.terms import Input
 
 
 @dataclass(frozen=True, eq=False)

@@ -90,5 +90,6 @@ def check_capture(logits: Tensor, expected: Sequence[Tensor]) -> None:
     if not off <= tolerance:
         raise BenchError(
             f"Expected the captured model to give the model's own logits, got others, off by {off:.2g} of their size: "
-            "is the model random in eval mode? If not, please report it; do not trust its relevance."
+            "is the model random in eval mode? A TransformerEncoder with a padding mask needs "
+            "enable_nested_tensor=False. Otherwise please report it; do not trust its relevance."
         )

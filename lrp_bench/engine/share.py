@@ -9,7 +9,8 @@ from lrp_bench.contracts import LedgerEntry
 from lrp_bench.engine.affine import Affine
 from lrp_bench.engine.layouts import PLAIN, Layouts
 from lrp_bench.engine.numerics import quotient
-from lrp_bench.engine.rules import Input, Rule, Term
+from lrp_bench.engine.rules import Rule
+from lrp_bench.engine.terms import Input, Term
 
 
 def share(rule: Rule, layer: Affine, a: Input, z: Tensor | None, R: Tensor) -> Tensor:

@@ -14,8 +14,9 @@ from lrp_bench.contracts import LedgerEntry
 from lrp_bench.engine.affine import Affine
 from lrp_bench.engine.layouts import PAIR, PLAIN, Layouts
 from lrp_bench.engine.numerics import quotient
-from lrp_bench.engine.rules import Input, Rule
+from lrp_bench.engine.rules import Rule
 from lrp_bench.engine.share import account, share
+from lrp_bench.engine.terms import Input
 
 
 @dataclass

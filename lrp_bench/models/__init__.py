@@ -1,9 +1,10 @@
 """Models: plain modules sized to the data, and the LightningModule that trains them."""
 
-from lrp_bench.models.classifier import Classifier
+from lrp_bench.models.classifier import Classifier, Regressor
 from lrp_bench.models.cnn import LeNet, MiniVGG, TutorialCNN
 from lrp_bench.models.exported import exported_model
 from lrp_bench.models.fits import check_fits
+from lrp_bench.models.fully_connected import FullyConnected
 from lrp_bench.models.mlp import MLP
 from lrp_bench.models.text import LSTM
 from lrp_bench.models.vision import torchvision_classifier
@@ -12,8 +13,10 @@ __all__ = [
     "LSTM",
     "MLP",
     "Classifier",
+    "FullyConnected",
     "LeNet",
     "MiniVGG",
+    "Regressor",
     "TutorialCNN",
     "check_fits",
     "exported_model",

@@ -1,30 +1,40 @@
-"""Training a classifier with Lightning."""
+"""Training a classifier or a regressor with Lightning."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from inspect import Parameter, signature
-from typing import Any, cast
+from typing import Any, TypedDict, Unpack, cast
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, mse_loss
 from torch.optim import Optimizer
+from torchmetrics import Metric, R2Score
 from torchmetrics.classification import MulticlassAccuracy
 
 HORIZONS = ("total_steps", "T_max")
 
 
-class Classifier(pl.LightningModule):
-    """Minimises the cross entropy of a model's logits; logs {train,val,test}/{loss,accuracy} once an epoch.
+class Inputs(TypedDict, total=False):
+    """What may be done with a batch's inputs; see Supervised."""
+
+    augment: Callable[[Tensor], Tensor] | None
+    channels_last: bool
+
+
+class Supervised(pl.LightningModule):
+    """Minimises a loss; logs {train,val,test}/{loss,<quality>} once an epoch.
 
     Args:
-        model: (batch, ...) -> (batch, classes).
-        classes: how many there are.
+        model: (batch, ...) -> (batch, outputs).
         optimizer: makes the optimizer from the parameters.
         scheduler: makes the learning rate schedule from the optimizer. One that must know how long the training is
             (its argument is total_steps or T_max) is told, and advances each step; any other advances each epoch.
+        quality: what tells how good the model is, accuracy or r2.
+        meter: makes the metric of that name.
+        loss: of a batch's outputs and labels.
         augment: changes the inputs of a training batch.
         channels_last: keep pictures and weights with their channels side by side in memory, which convolutions are
             faster with.
@@ -33,24 +43,26 @@ class Classifier(pl.LightningModule):
     def __init__(
         self,
         model: nn.Module,
-        classes: int,
         optimizer: Callable[..., Optimizer],
-        scheduler: Callable[..., Any] | None = None,
+        scheduler: Callable[..., Any] | None,
+        *,
+        quality: str,
+        meter: Callable[[], Metric],
+        loss: Callable[[Tensor, Tensor], Tensor],
         augment: Callable[[Tensor], Tensor] | None = None,
         channels_last: bool = False,
     ) -> None:
         super().__init__()
-        self.model, self.optimizer, self.scheduler, self.augment = model, optimizer, scheduler, augment
-        self.channels_last = channels_last
+        self.model, self.optimizer, self.scheduler, self.quality, self.loss = model, optimizer, scheduler, quality, loss
+        self.meters = nn.ModuleDict({f"{part}_{quality}": meter() for part in ("train", "val", "test")})
+        self.augment, self.channels_last = augment, channels_last
         if channels_last:
             model.to(memory_format=torch.channels_last)
-        names = [f"{part}/accuracy" for part in ("train", "val", "test")]
-        self.accuracy = nn.ModuleDict({name: MulticlassAccuracy(classes, average="micro") for name in names})
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits."""
-        logits: Tensor = self.model(x)
-        return logits
+        """The model's outputs."""
+        outputs: Tensor = self.model(x)
+        return outputs
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch."""
@@ -78,18 +90,56 @@ class Classifier(pl.LightningModule):
 
     def _step(self, part: str, batch: tuple[Tensor, Tensor]) -> Tensor:
         inputs, labels = batch
-        logits = self(inputs.to(memory_format=torch.channels_last) if self._pictures(inputs) else inputs)
-        loss = cross_entropy(logits, labels)
-        name = f"{part}/accuracy"
-        accuracy = cast("MulticlassAccuracy", self.accuracy[name])
-        accuracy.update(logits, labels)
+        outputs = self(inputs.to(memory_format=torch.channels_last) if self._pictures(inputs) else inputs)
+        loss = self.loss(outputs, labels)
+        meter = cast("Metric", self.meters[f"{part}_{self.quality}"])
+        meter.update(outputs, labels)
         self.log(f"{part}/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
-        self.log(name, accuracy, on_step=False, on_epoch=True)
+        self.log(f"{part}/{self.quality}", meter, on_step=False, on_epoch=True)
         return loss
 
 
+class Classifier(Supervised):
+    """Minimises the cross entropy of the logits; its quality is the accuracy."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        classes: int,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., Any] | None = None,
+        **inputs: Unpack[Inputs],
+    ) -> None:
+        super().__init__(
+            model,
+            optimizer,
+            scheduler,
+            quality="accuracy",
+            meter=lambda: MulticlassAccuracy(classes, average="micro"),
+            loss=cross_entropy,
+            **inputs,
+        )
+
+
+class Regressor(Supervised):
+    """Minimises the squared error of one output; its quality is R2, the share of the variance that is explained."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., Any] | None = None,
+        **inputs: Unpack[Inputs],
+    ) -> None:
+        super().__init__(model, optimizer, scheduler, quality="r2", meter=R2Score, loss=mse_loss, **inputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The one output, (batch,)."""
+        return super().forward(x).squeeze(1)
+
+
 def schedule(scheduler: Callable[..., Any], optimizer: Optimizer, steps: int) -> dict[str, Any]:
-    """A learning rate schedule as Lightning takes it; see Classifier for `scheduler`."""
+    """A learning rate schedule as Lightning takes it; see Supervised for `scheduler`."""
     parameters = signature(scheduler).parameters
     # A partial that already holds the argument lists it with that value as its default.
     unknown = [name for name in HORIZONS if name in parameters and parameters[name].default in (None, Parameter.empty)]

@@ -17,9 +17,14 @@ from lrp_bench.contracts import BenchError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write and show the report; the exit status."""
-    options = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
     console = Console(width=None if sys.stdout.isatty() else 100)
     try:
+        if given[:1] == ["claims"]:
+            from lrp_bench.report import claims_page
+
+            return claims_page.main(given[1:])
+        options = _parser().parse_args(given)
         _list(options, console) if options.list else _report(options, console)
     except BenchError as error:
         Console(stderr=True).print(Text(f"Error: {error}", style="red"), soft_wrap=True)
@@ -29,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m lrp_bench.report", description="Tables and figures of a sweep in MLflow."
+        "python -m lrp_bench.report",
+        description="Tables and figures of a sweep in MLflow.",
+        epilog="python -m lrp_bench.report claims --help: published numbers beside those in the store.",
     )
     parser.add_argument(
         "--sweep", default="latest", help="run id, the start of one, or run name (default: %(default)s)"
@@ -57,6 +64,7 @@ def _list(options: argparse.Namespace, console: Console) -> None:
 
 
 def _report(options: argparse.Namespace, console: Console) -> None:
+    from lrp_bench.report import bars
     from lrp_bench.report.collect import collect
     from lrp_bench.report.curves import bands
     from lrp_bench.report.stability_report import write_stability
@@ -72,6 +80,8 @@ def _report(options: argparse.Namespace, console: Console) -> None:
         from lrp_bench.report.figures import flip_curves
 
         files += flip_curves(curves, folder)
+    if len(shares := bars.feature_shares(results)):
+        files += bars.feature_bars(shares, folder)
     stability, more = write_stability(results, folder)
     console.print(summary.render(console.width))
     if stability:

@@ -132,3 +132,19 @@ def _files(store: Store, run: Run) -> Iterator[Path]:
         for name in there & {artifacts.SCORES, artifacts.MEASURES, artifacts.CURVES}:
             store.client.download_artifacts(run.info.run_id, name, folder)
         yield Path(folder)
+
+
+def latest(uri: str, experiment: str, preset: str) -> tuple[Run, list[tuple[Run, artifacts.Artifacts]]] | None:
+    """The latest finished sweep of a preset (experiment=NAME, nothing else changed), and its explanations with numbers.
+
+    None where there is no such sweep.
+    """
+    store = open_store(uri, experiment)
+    found = store.search({"kind": "sweep", "experiment": preset}, "FINISHED")
+    if not found:
+        return None
+    explained = []
+    for run in _latest_of_each(store.search({"kind": "explanation", PARENT: found[-1].info.run_id}, "FINISHED")):
+        with _files(store, run) as folder:
+            explained.append((run, artifacts.read(folder)))
+    return found[-1], explained

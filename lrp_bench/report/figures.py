@@ -30,19 +30,25 @@ Array = NDArray[np.floating[Any]]
 
 
 def heatmap_grid(
-    images: Array, relevance: Array, titles: Sequence[str], path: Path, features: Sequence[str] = ()
+    images: Array,
+    relevance: Array,
+    titles: Sequence[str],
+    path: Path,
+    features: Sequence[str] = (),
+    unit: str = "",
 ) -> Path:
     """Inputs beside their relevance, one row a sample, as a PNG.
 
     images: (samples, channels, height, width), (samples, height, width) or (samples, features); relevance: of the same
     shape, or without channels, which are summed. Red is positive, blue negative, white zero, on one symmetric scale a
-    row. A table's features become green and red bars, named by `features`. titles: what stands at the left of each row.
+    row. A table's features become green and red bars, named by `features`; unit: of their relevance. titles: what
+    stands at the left of each row.
     """
     if not len(images) == len(relevance) == len(titles) > 0:
         counts = (len(images), len(relevance), len(titles))
         raise BenchError(f"Expected as many images as maps and titles, got {counts}: pass one of each per sample.")
     if relevance.ndim == 2:
-        return _save(_bars(images, relevance, titles, features), path)
+        return _save(_bars(images, relevance, titles, features, unit), path)
     return _save(_maps(images, relevance.sum(1) if relevance.ndim == 4 else relevance, titles), path)
 
 
@@ -126,7 +132,7 @@ def _maps(images: Array, relevance: Array, titles: Sequence[str]) -> Figure:
     return figure
 
 
-def _bars(inputs: Array, relevance: Array, titles: Sequence[str], features: Sequence[str]) -> Figure:
+def _bars(inputs: Array, relevance: Array, titles: Sequence[str], features: Sequence[str], unit: str) -> Figure:
     samples, count = relevance.shape
     names = list(features) or [f"feature {place}" for place in range(count)]
     figure = Figure(figsize=(6.4, 0.4 + (0.45 + 0.2 * count) * samples), layout="constrained")
@@ -141,7 +147,7 @@ def _bars(inputs: Array, relevance: Array, titles: Sequence[str], features: Sequ
         axis.set_title(" ".join(title.split()), fontsize=9, loc="left")
         axis.tick_params(labelsize=8, length=2)
         axis.spines[["top", "right", "left"]].set_visible(False)
-    axes[-1].set_xlabel("relevance", fontsize=9)
+    axes[-1].set_xlabel(f"relevance ({unit})" if unit else "relevance", fontsize=9)
     return figure
 
 

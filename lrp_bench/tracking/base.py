@@ -52,8 +52,8 @@ class RunTracker(ABC):
         """A handle on a run that is there already, to add to it, also after it ended."""
 
     @abstractmethod
-    def find(self, *, kind: str, fingerprint: str, parent: str | None = None) -> str | None:
-        """The id of the latest FINISHED run with this kind, `fingerprint` tag and, if given, parent; else None."""
+    def find(self, *, kind: str, fingerprint: str, parent: str | None = None, status: str = "FINISHED") -> str | None:
+        """The id of the latest run with this kind, `fingerprint` tag, status ("" is any) and, if given, parent."""
 
     @abstractmethod
     def children(self, parent: str) -> list[str]:

@@ -81,10 +81,10 @@ class MemoryTracker(RunTracker):
         """A handle on a run that is there already."""
         return self.runs[run_id]
 
-    def find(self, *, kind: str, fingerprint: str, parent: str | None = None) -> str | None:
-        """The id of the latest FINISHED run with this kind, `fingerprint` tag and, if given, parent; else None."""
+    def find(self, *, kind: str, fingerprint: str, parent: str | None = None, status: str = "FINISHED") -> str | None:
+        """The id of the latest run with this kind, `fingerprint` tag, status ("" is any) and, if given, parent."""
         for run in reversed(self.runs.values()):
-            wanted = (run.kind, run.tags.get("fingerprint"), run.status) == (kind, fingerprint, "FINISHED")
+            wanted = (run.kind, run.tags.get("fingerprint")) == (kind, fingerprint) and status in ("", run.status)
             if wanted and parent in (None, run.parent):
                 return run.id
         return None

@@ -192,9 +192,9 @@ class MLflowTracker(RunTracker):
         """A handle on a run that is there already, to add to it, also after it ended."""
         return MLflowRun(run_id, self.store)
 
-    def find(self, *, kind: str, fingerprint: str, parent: str | None = None) -> str | None:
-        """The id of the latest FINISHED run with this kind, `fingerprint` tag and, if given, parent; else None."""
-        found = self.store.search({"kind": kind, "fingerprint": fingerprint, **_parent(parent)}, "FINISHED")
+    def find(self, *, kind: str, fingerprint: str, parent: str | None = None, status: str = "FINISHED") -> str | None:
+        """The id of the latest run with this kind, `fingerprint` tag, status ("" is any) and, if given, parent."""
+        found = self.store.search({"kind": kind, "fingerprint": fingerprint, **_parent(parent)}, status)
         return found[-1].info.run_id if found else None
 
     def children(self, parent: str) -> list[str]:

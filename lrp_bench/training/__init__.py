@@ -7,30 +7,24 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from filelock import FileLock, Timeout
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import ModelCheckpoint
-from rich.console import Console
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import nn
 
-from lrp_bench.contracts import BenchError, Run, Tracker
-from lrp_bench.data.arguments import whole
-from lrp_bench.data.base import PARTS, TensorData
-from lrp_bench.data.selection import epoch_seed
-from lrp_bench.models.classifier import Classifier, schedule
+from lrp_bench.contracts import Tracker
+from lrp_bench.data.base import TensorData
 from lrp_bench.models.fits import check_fits
-from lrp_bench.training.callbacks import Epoch
-from lrp_bench.training.fitting import fit, measure, seeded, undisturbed
+from lrp_bench.training.fitting import seeded
+from lrp_bench.training.recipe import Recipe
 from lrp_bench.training.store import Record, load, save, writing
+from lrp_bench.training.trainers import AsGiven, ScikitFit, Trainer
+
+__all__ = ["AsGiven", "Fitted", "Recipe", "ScikitFit", "Trainer", "fit_or_load"]
 
 log = logging.getLogger(__name__)
 
@@ -43,74 +37,11 @@ WITHOUT_EFFECT = {
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How a model is trained.
-
-    optimizer: makes an optimizer from parameters. scheduler: makes a learning rate schedule from the optimizer (see
-    Classifier), or None. patience: epochs without a lower validation loss after which the training stops; the weights
-    of the best epoch are kept. precision, accelerator, devices, deterministic: as Lightning's Trainer takes them.
-    progress: a bar, on a terminal only. augment: changes the inputs of a training batch, see training/augment.py.
-    channels_last: keep the channels of pictures side by side in memory; faster on CPUs, and with mixed precision.
-    """
-
-    optimizer: Callable[..., Optimizer]
-    batch_size: int
-    max_epochs: int
-    patience: int
-    scheduler: Callable[..., Any] | None = None
-    precision: str = "32-true"
-    accelerator: str = "auto"
-    devices: int | Sequence[int] = 1
-    deterministic: bool | str = "warn"
-    progress: bool = True
-    augment: Callable[[Tensor], Tensor] | None = None
-    channels_last: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "max_epochs", "patience"):
-            whole(f"trainer.{name}", getattr(self, name))
-        if self.deterministic not in (True, False, "warn"):
-            raise BenchError(f"Expected trainer.deterministic true, false or warn, got {self.deterministic!r}")
-        for name in ("progress", "channels_last"):
-            if not isinstance(getattr(self, name), bool):
-                raise BenchError(f"Expected trainer.{name} true or false, got {getattr(self, name)!r}")
-        if self.devices != 1 and not (isinstance(self.devices, Sequence) and len(self.devices) == 1):
-            raise BenchError(f"Expected trainer.devices 1, or [index] of one device, got {self.devices!r}")
-        try:
-            optimizer = self.optimizer([nn.Parameter(torch.zeros(1))])
-            if self.scheduler:
-                schedule(self.scheduler, optimizer, steps=10)
-        except (TypeError, ValueError) as error:
-            raise BenchError(f"Expected trainer.optimizer and .scheduler to be usable, got: {error}") from error
-        with undisturbed():
-            self.trainer([])
-
-    def trainer(self, callbacks: list[pl.Callback]) -> pl.Trainer:
-        """A Trainer that follows this recipe and writes nothing but what the callbacks write."""
-        try:
-            return pl.Trainer(
-                accelerator=self.accelerator,
-                devices=list(self.devices) if isinstance(self.devices, Sequence) else self.devices,
-                precision=self.precision,  # type: ignore[arg-type]
-                deterministic=self.deterministic,  # type: ignore[arg-type]
-                max_epochs=self.max_epochs,
-                callbacks=callbacks,
-                logger=False,
-                enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                num_sanity_val_steps=0,
-            )
-        except (MisconfigurationException, TypeError, ValueError) as error:
-            raise BenchError(f"Expected trainer settings that work on this machine, got: {error}") from error
-
-
-@dataclass(frozen=True)
 class Fitted:
     """A trained model, frozen, in eval mode, on the CPU.
 
-    metrics: test_accuracy, val_loss (of the kept epoch), epochs, seconds. run_id: the tracker's run of the training.
-    folder: where the weights are kept. reused: whether they were there before.
+    metrics: test_accuracy (of a regression test_r2), val_loss (of the kept epoch), epochs, seconds. run_id: the
+    tracker's run of the training. folder: where the weights are kept. reused: whether they were there before.
     """
 
     model: nn.Module
@@ -120,11 +51,16 @@ class Fitted:
     folder: Path
     reused: bool
 
+    @property
+    def quality(self) -> dict[str, float]:
+        """How good the model is on the test split; nothing for one that was neither trained nor tested."""
+        return {name: value for name, value in self.metrics.items() if name.startswith("test_")}
+
 
 def fit_or_load(
     build: Callable[[], nn.Module],
     data: TensorData,
-    recipe: Recipe,
+    trainer: Trainer,
     *,
     identity: Mapping[str, object],
     store: Path,
@@ -140,7 +76,7 @@ def fit_or_load(
     Args:
         build: makes the untrained model.
         data: what to train and test on.
-        recipe: how to train.
+        trainer: how to train.
         identity: the names and configs of "dataset", "model" and "trainer".
         store: the folder of all trainings.
         seed: of the initial weights and all that is random in a training.
@@ -153,7 +89,7 @@ def fit_or_load(
         BenchError: a model that does not fit the data; a training that diverges; a store that cannot be written.
     """
     with seeded(seed):
-        model = build()
+        model = build().to(data.dtype)
     check_fits(model, data.shape, data.classes, data.input_dtype)
     data.setup()
     facts = _facts(model, data, identity, seed)
@@ -166,37 +102,12 @@ def fit_or_load(
             rehearse(copy.deepcopy(model).eval())
             name, tags = f"{type(model).__name__} on {type(data).__name__}", {"fingerprint": fingerprint}
             with tracker.run(name, kind="training", parent=parent, params=identity, tags=tags) as run:
-                history, metrics = _train(model, data, recipe, work, seed, run)
+                history, metrics = trainer.train(model, data, work=work, seed=seed, run=run)
                 record = Record(fingerprint, run.id, metrics, history, facts)
                 save(folder, model, record)
         shutil.rmtree(work, ignore_errors=True)
     model.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
     return Fitted(model, record.metrics, record.run_id, fingerprint, folder, reused=kept is not None)
-
-
-def _train(
-    model: nn.Module, data: TensorData, recipe: Recipe, work: Path, seed: int, run: Run
-) -> tuple[Sequence[Epoch], Mapping[str, float]]:
-    if not any(weight.requires_grad for weight in model.parameters()):
-        log.info("%s has nothing to train: it is only tested", type(model).__name__)
-        loaders = {part: data.batches(part, recipe.batch_size) for part in ("validation", "test")}
-        metrics = measure(Classifier(model, data.classes, recipe.optimizer), loaders, recipe.trainer)
-        run.log_metrics(metrics)
-        return [], metrics
-    log.info("Training %s on %s", type(model).__name__, type(data).__name__)
-    history, metrics = fit(
-        Classifier(model, data.classes, recipe.optimizer, recipe.scheduler, recipe.augment, recipe.channels_last),
-        {part: data.batches(part, recipe.batch_size) for part in PARTS},
-        recipe.trainer,
-        patience=recipe.patience,
-        work=work,
-        seed_of=lambda epoch: epoch_seed(seed, epoch),
-        record=lambda epoch, number: run.log_metrics(epoch, step=number),
-        console=Console(stderr=True) if recipe.progress else None,
-    )
-    run.log_metrics(metrics)
-    log.info("Test accuracy %.2f %% after %.0f s", 100 * metrics["test_accuracy"], metrics["seconds"])
-    return history, metrics
 
 
 def _facts(model: nn.Module, data: TensorData, identity: Mapping[str, object], seed: int) -> dict[str, object]:

@@ -73,8 +73,8 @@ class Bar(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show how good the model is by now."""
-        accuracy = float(trainer.callback_metrics["val/accuracy"])
-        self.progress.update(self.task, description=f"training, validation accuracy {accuracy:.1%}")
+        reached = float(trainer.callback_metrics[f"val/{pl_module.quality}"])
+        self.progress.update(self.task, description=f"training, validation {pl_module.quality} {reached:.3f}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remove the bar."""

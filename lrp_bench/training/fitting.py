@@ -21,6 +21,7 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from lrp_bench.contracts import BenchError
+from lrp_bench.models.classifier import Supervised
 from lrp_bench.training.callbacks import Bar, Epoch, History, Reseed
 from lrp_bench.training.store import writing
 
@@ -37,7 +38,7 @@ Loader = DataLoader[Any]
 
 
 def fit(
-    module: pl.LightningModule,
+    module: Supervised,
     loaders: Mapping[str, Loader],
     make_trainer: Callable[[list[pl.Callback]], pl.Trainer],
     *,
@@ -50,7 +51,7 @@ def fit(
     """Fit `module` and leave it with the weights of its best epoch, on the CPU.
 
     Args:
-        module: logs {train,val,test}/{loss,accuracy}.
+        module: logs {train,val,test}/{loss,<quality>}.
         loaders: "train", "validation", "test".
         make_trainer: makes a Trainer with these callbacks.
         patience: epochs without a lower validation loss before the end.
@@ -60,7 +61,7 @@ def fit(
         console: where to show a progress bar, if anywhere.
 
     Returns:
-        The numbers of each epoch, and test_accuracy, val_loss (of the best epoch), epochs and seconds.
+        The numbers of each epoch, and test_<quality>, val_loss (of the best epoch), epochs and seconds.
 
     Raises:
         BenchError: the loss is no longer finite; `work` cannot be written.
@@ -79,12 +80,12 @@ def fit(
         [tested] = trainer.test(module, loaders["test"], verbose=False)
     module.cpu()
     seconds, epochs = time.perf_counter() - started, float(len(history.epochs))
-    metrics = {"test_accuracy": tested["test/accuracy"], "val_loss": val_loss, "epochs": epochs, "seconds": seconds}
-    return history.epochs, metrics
+    reached = {f"test_{module.quality}": tested[f"test/{module.quality}"]}
+    return history.epochs, {**reached, "val_loss": val_loss, "epochs": epochs, "seconds": seconds}
 
 
 def measure(
-    module: pl.LightningModule,
+    module: Supervised,
     loaders: Mapping[str, Loader],
     make_trainer: Callable[[list[pl.Callback]], pl.Trainer],
 ) -> dict[str, float]:
@@ -95,8 +96,8 @@ def measure(
         [validated] = trainer.validate(module, loaders["validation"], verbose=False)
         [tested] = trainer.test(module, loaders["test"], verbose=False)
     module.cpu()
-    accuracy, loss = tested["test/accuracy"], validated[MONITOR]
-    return {"test_accuracy": accuracy, "val_loss": loss, "epochs": 0.0, "seconds": time.perf_counter() - started}
+    reached = {f"test_{module.quality}": tested[f"test/{module.quality}"]}
+    return {**reached, "val_loss": validated[MONITOR], "epochs": 0.0, "seconds": time.perf_counter() - started}
 
 
 @contextmanager

@@ -38,10 +38,10 @@ def float64() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def captured_once() -> Iterator[None]:
     """Capture takes a fifth of a second: a table of rules over one network needs it once, and a copy each time."""
-    known: dict[tuple[int, torch.Size, int | str | None], tuple[nn.Module, Program]] = {}
+    known: dict[tuple[int, tuple[torch.Size, ...], int | str | None], tuple[nn.Module, Program]] = {}
 
     def remember(model: nn.Module, example: tuple[Tensor, ...], output: int | str | None = None) -> Program:
-        key = id(model), example[0].shape[1:], output
+        key = id(model), tuple(x.shape[1:] for x in example), output
         if key not in known:
             known[key] = model, capture(model, example, output)
         return _copy(known[key][1])

@@ -400,6 +400,39 @@ def test_transformer_encoder_is_its_parts(norm_first: bool) -> None:
         explain(model, x, rule)
 
 
+class Padded(nn.Module):
+    """A transformer encoder of sequences of several lengths, read at the first token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)
+        self.encoder, self.head = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
+        return self.head(self.encoder(x, src_key_padding_mask=padding)[:, 0])
+
+
+def test_what_is_padded_takes_no_part() -> None:
+    """A sequence is explained as if the padding behind it were not there."""
+    model, x = Padded().eval(), tokens()
+    padding = torch.tensor([[False, False, False, True], [False, False, True, True]])
+    together = LRP(model, AttnLRP(1e-12), example=(x, padding))((x, padding))
+    alone = LRP(model, AttnLRP(1e-12), example=x)
+    for sample, length in ((0, 3), (1, 2)):
+        e = alone(x[sample : sample + 1, :length], together.target[sample : sample + 1])
+        assert_close(together.relevance[0][sample, :length], e.relevance[0], rtol=1e-6, atol=1e-9)
+        assert not together.relevance[0][sample, length:].any()
+
+
+def test_keys_of_another_size() -> None:
+    """Torch's own decomposition once took the batch of the example for another dimension here."""
+    attend, head = nn.MultiheadAttention(6, 2, batch_first=True, kdim=3, vdim=3).eval(), nn.Linear(6, 2)
+    x = torch.randn(3, 5, 6)
+    lrp = LRP(Function(lambda x: head(attend(x, x[..., :3], x[..., 3:])[0].mean(1))), AttnLRP(), example=x)
+    together, alone = lrp(x), [lrp(x[i : i + 1]) for i in range(3)]
+    assert_close(together.relevance, torch.cat([e.relevance for e in alone]))
+
+
 def test_samples_are_told_apart_wherever_they_lie() -> None:
     """Tokens first, or the batch first: the same ledger, sample by sample, and no sample knows of another."""
     torch.manual_seed(3)

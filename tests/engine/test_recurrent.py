@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -467,13 +468,19 @@ class Unrolled(nn.Module):
 CELLS = {"LSTM": nn.LSTMCell, "GRU": nn.GRUCell, "RNN": nn.RNNCell}
 
 
+@cache
+def looped(kind: str) -> tuple[Reader, Unrolled, Tensor]:
+    torch.manual_seed(4)
+    whole = Reader(kind)
+    cells = Unrolled(whole, CELLS[kind](whole.read.input_size, whole.read.hidden_size))
+    return whole, cells, torch.randn(3, 3, whole.read.input_size)
+
+
 @pytest.mark.parametrize("rule", [Epsilon(0.1), Epsilon(0.1, bias="redistribute"), AlphaBeta()], ids=repr)
 @pytest.mark.parametrize("kind", CELLS)
 def test_cells_in_a_loop_are_the_network(kind: str, rule: Rule) -> None:
-    whole = Reader(kind)
-    x = torch.randn(3, 4, whole.read.input_size)
-    cells = Unrolled(whole, CELLS[kind](whole.read.input_size, whole.read.hidden_size))
+    whole, cells, x = looped(kind)
     assert_close(cells(x), whole(x))
     first, second = (LRP(net, rule, example=x)(x) for net in (whole, cells))
     assert_close(second.relevance, first.relevance, rtol=1e-9, atol=1e-11)
-    assert {name for name in second.ledger if "cell" in name} == {"cell", "cell@1", "cell@2", "cell@3"}
+    assert {name for name in second.ledger if "cell" in name} == {"cell", "cell@1", "cell@2"}

@@ -42,8 +42,9 @@ from lrp_bench.metrics.flipping import (
 )
 from lrp_bench.metrics.functional import auc
 
+ELSEWHERE = {"cost", "relevance", "permutation"}  # times, and columns of tables: see test_cost.py and test_columns.py
 FOLDER = Path(__file__).parents[2] / "conf" / "metric"
-CONFIGS = [path for path in sorted(FOLDER.glob("*.yaml")) if path.stem != "cost"]  # its values are times
+CONFIGS = sorted(path for path in FOLDER.glob("*.yaml") if path.stem not in ELSEWHERE)
 BATCH, SHAPE, CLASSES = 12, (2, 6, 6), 3
 
 

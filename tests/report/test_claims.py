@@ -1,0 +1,152 @@
+"""Published numbers beside ours: verdicts, and the page that shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lrp_bench.contracts import BenchError
+from lrp_bench.report.__main__ import main
+from lrp_bench.report.claims import Claim, Study, judge, measure, read_study, sentences
+from lrp_bench.report.evidence import COLUMNS, Evidence
+from lrp_bench.tracking.mlflow import MLflowRun, MLflowTracker
+
+ROWS = [
+    ("zero", "0", "m", 0, 1.0),
+    ("zero", "0", "m", 1, 3.0),
+    ("zero", "1", "m", 0, 2.0),
+    ("zero", "1", "m", 1, 4.0),
+    ("zero", "1", "m", 2, 9.0),  # seed 0 has no such sample
+    ("random", "0", "m", 0, 1.0),
+    ("random", "0", "m", 1, 0.0),
+    ("zero", "0", "test_accuracy", float("nan"), 0.9),
+    ("zero", "1", "test_accuracy", float("nan"), 0.7),
+    ("random", "0", "test_accuracy", float("nan"), 0.9),
+]
+FRAME = pd.DataFrame(
+    [(method, "iris", "mlp", seed, column, sample, value) for method, seed, column, sample, value in ROWS],
+    columns=list(COLUMNS),
+)
+
+
+def judged(**claim: object) -> pd.Series:
+    made = Claim(**{"what": "it", "source": "here", "published": 0.0, "row": "zero", "column": "m", **claim})
+    study = Study("x", "X", "about", "x", (made,))
+    return judge(study, measure(study, Evidence(FRAME, "today"))).iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("claim", "ours", "n"),
+    [
+        ({}, 2.5, 2),  # a sample is averaged over its seeds first
+        ({"sample": 1}, 3.5, 1),
+        ({"statistic": "median"}, 2.5, 2),
+        ({"minus": "random"}, 2.0, 2),
+        ({"column": "test_accuracy", "row": None}, 0.8, 2),
+        ({"dataset": "iris", "model": "mlp"}, 2.5, 2),
+    ],
+)
+def test_our_number(claim: dict[str, object], ours: float, n: int) -> None:
+    row = judged(**claim)
+    assert (row["ours"], row["n"]) == (pytest.approx(ours), n)
+
+
+@pytest.mark.parametrize(
+    ("claim", "verdict"),
+    [
+        ({"published": 2.5}, "reached"),
+        ({"published": 2.4, "tolerance": 0.11}, "reached"),
+        ({"published": 2.4, "tolerance": 0.09}, "not reached"),
+        ({"published": 2.4, "tolerance": 0.09, "relative": True}, "reached"),
+        ({"published": 2.4, "relation": ">="}, "reached"),
+        ({"published": 2.4, "relation": "<="}, "not reached"),
+        ({"row": "gamma"}, "not run"),
+        ({"column": "n"}, "not run"),
+        ({"model": "cnn"}, "not run"),
+    ],
+)
+def test_verdicts(claim: dict[str, object], verdict: str) -> None:
+    assert judged(**claim)["verdict"] == verdict
+
+
+YAML = """
+title: A study
+about: about
+source: a book
+experiment: {experiment}
+claims:
+  - {{what: one, id: one, row: zero, column: conservation/error, sample: 3, published: 0.25, tolerance: 0.01}}
+  - {{what: "two | pipe", row: zero, column: conservation/error, published: 9, deviation: another year}}
+  - {{what: three, row: gone, column: conservation/error, published: 9}}
+says: ["It is {{one:.2f}}."]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    folder = tmp_path / "claims"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text(YAML.format(experiment=request.node.name))
+    return folder
+
+
+def test_the_page_and_what_it_keeps(
+    folder: Path, tracker: MLflowTracker, sweep: str, explain: Callable[..., MLflowRun], request: pytest.FixtureRequest
+) -> None:
+    arguments = ["claims", "--folder", str(folder), "--uri", tracker.uri, "--experiment", "tests"]
+    assert main(arguments) == 0
+    assert "3 |" in (folder / "README.md").read_text()
+    assert (folder / "README.md").read_text().count("not run |") >= 3
+
+    tracker.resume(sweep).set_tags({"experiment": request.node.name})
+    explain("zero", {"conservation/error": [0.25] * 19 + [0.5]})
+    assert main([*arguments, "mine"]) == 0
+    page = (folder / "README.md").read_text()
+    for words in (
+        "0.26 [",
+        "0.25 | 0.25 |",
+        "**It is 0.25.**",
+        "not reached",
+        "not run",
+        "another year",
+        "two \\| pipe",
+    ):
+        assert words in page, words
+
+    tracker.resume(sweep).set_tags({"experiment": "another"})
+    assert main(arguments) == 0
+    assert (folder / "README.md").read_text() == page  # measured once, it stays
+
+
+def test_words_are_of_measured_numbers_only(folder: Path) -> None:
+    study = read_study(folder / "mine.yaml")
+    assert sentences(study, judge(study, None)) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("published: 0.25", "published: true"),
+        ("published: 0.25, ", ""),
+        ("tolerance: 0.01", "tolerance: -1"),
+        ("tolerance: 0.01", "relation: about"),
+        ("sample: 3", "smaple: 3"),
+        ("sample: 3", "sample: first"),
+        ("title:", "tilte:"),
+        ("about: about", "about: about\nremark: none"),
+        ("claims:", "claims: ["),
+    ],
+)
+def test_a_file_that_cannot_be_meant_is_named(folder: Path, change: tuple[str, str]) -> None:
+    path = folder / "mine.yaml"
+    path.write_text(path.read_text().replace(*change))
+    with pytest.raises(BenchError, match=r"Expected .*mine\.yaml"):
+        read_study(path)
+
+
+def test_a_study_that_is_not_there_is_named(folder: Path, tracker: MLflowTracker, capsys) -> None:
+    assert main(["claims", "theirs", "--folder", str(folder), "--uri", tracker.uri]) == 1
+    assert "there are mine" in capsys.readouterr().err
