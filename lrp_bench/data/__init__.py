@@ -1,5 +1,6 @@
 """Data sets: one LightningDataModule each, held in memory, with a fixed explained subset."""
 
+from lrp_bench.data.arithmetic import Arithmetic
 from lrp_bench.data.base import Contents, Settings, TensorData
 from lrp_bench.data.batching import Split
 from lrp_bench.data.cifar10 import CIFAR10
@@ -19,6 +20,7 @@ __all__ = [
     "CIFAR10",
     "MNIST",
     "SST",
+    "Arithmetic",
     "Concrete",
     "Contents",
     "Digits",

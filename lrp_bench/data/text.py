@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from lrp_bench.data.batching import AlikeBatches, Batches
 
 PADDING, UNKNOWN = 0, 1
 SPECIAL = 2  # ids that are no words
+ORDER_SEED = 0
 
 Words = tuple[str, ...]
 
@@ -33,6 +35,12 @@ class TextData(TensorData):
     @abstractmethod
     def sentences(self, index: Sequence[int]) -> list[Words]:
         """The words, as they were written, of the test samples at these positions."""
+
+    @cached_property
+    def indices(self) -> Tensor:
+        """Test positions of the explained subset, shuffled alike for every seed: the first are of all classes."""
+        drawn = super().indices
+        return drawn[torch.randperm(len(drawn), generator=torch.Generator().manual_seed(ORDER_SEED))]
 
     def normalize(self, raw: Tensor) -> Tensor:
         """The ids themselves."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         RandomLogit,
         Robustness,
         Sparseness,
+        Summands,
         WordDeletion,
     )
 
@@ -35,6 +36,7 @@ __all__ = [
     "Randomisation",
     "Robustness",
     "Sparseness",
+    "Summands",
     "WordDeletion",
 ]
 

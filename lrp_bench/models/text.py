@@ -1,4 +1,4 @@
-"""A network that reads sentences."""
+"""Recurrent networks that read sentences, and sequences of numbers."""
 
 from __future__ import annotations
 
@@ -61,6 +61,31 @@ class LSTM(nn.Module):
         last = [_state(lstm(_rows(embedded, places))[0], words) for lstm, places in read]
         logits: Tensor = self.head(self.dropout(torch.cat(last, 1)))
         return logits
+
+
+class SequenceLSTM(nn.Module):
+    """LSTM and, on its last state, a linear layer without bias; (batch, steps * features) -> (batch, classes).
+
+    Args:
+        shape: of one sample, [steps * features].
+        classes: number of outputs.
+        features: of a step.
+        hidden: features of the state.
+    """
+
+    def __init__(self, shape: Sequence[int], classes: int, features: int, hidden: int = 1) -> None:
+        super().__init__()
+        if len(shape) != 1 or shape[0] % features:
+            raise BenchError(f"Expected a shape [steps * {features}], got {list(shape)}: set model.features")
+        self.features = features
+        self.lstm = nn.LSTM(features, hidden, batch_first=True)
+        self.head = nn.Linear(hidden, classes, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs."""
+        states, _ = self.lstm(x.reshape(x.shape[0], -1, self.features))
+        outputs: Tensor = self.head(states[:, -1])
+        return outputs
 
 
 def _rows(x: Tensor, places: Tensor) -> Tensor:

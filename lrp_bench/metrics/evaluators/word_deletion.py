@@ -13,7 +13,7 @@ from lrp_bench.metrics.evaluators.base import Context, Evaluator
 from lrp_bench.metrics.flipping import Constant, Order, PerturbationCurve, Tokens
 
 ORDERS: Mapping[str, Order] = {"correct": "morf", "wrong": "lerf"}
-TITLES = {"correct": "Accuracy, {} most relevant words deleted", "wrong": "Accuracy, {} least relevant words deleted"}
+TITLES = {"correct": "Accuracy, {} most relevant deleted", "wrong": "Accuracy, {} least relevant deleted"}
 
 
 class WordDeletion(Evaluator):
