@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from treebank import TREES, write_trees
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.data import SST, Arithmetic
@@ -18,19 +19,7 @@ from lrp_bench.data.batching import AlikeBatches
 from lrp_bench.data.sst import Phrase, parse
 from lrp_bench.data.text import encode, vocabulary
 
-TREES = {
-    "train": ["(3 (2 A) (4 (3 Good) (2 film)))", "(0 (1 bad) (2 film))", "(2 (2 a) (2 film))"],
-    "dev": ["(4 (4 good) (2 plot))", "(2 (2 plot) (2 a))"],
-    "test": ["(2 a)", "(1 (2 -LRB-) (1 (0 Bad) (2 1\\/2)))", "(4 (4 good) (2 film))"],
-}
 COMMON: dict[str, Any] = {"mean": 0.0, "std": 1.0, "batch_size": 2, "samples": 2, "seed": 0}
-
-
-def write(folder: Path, trees: dict[str, list[str]]) -> Path:
-    (folder / "sst" / "trees").mkdir(parents=True)
-    for part, lines in trees.items():
-        (folder / "sst" / "trees" / f"{part}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder
 
 
 def sst(root: Path, classes: int = 5, **changed: Any) -> SST:
@@ -57,13 +46,13 @@ def test_a_tree_is_read_as_it_was_made(draw: random.Random) -> None:
 
 @pytest.mark.parametrize("line", ["", "good", "(3 good", "(3 good))", "(2 a) (3 b)", "(5 good)", "(3 (2 a) b)) x"])
 def test_what_is_no_tree_is_named_with_its_line(line: str, tmp_path: Path) -> None:
-    data = sst(write(tmp_path, TREES | {"dev": ["(2 a)", line, "(2 a)"]}))
+    data = sst(write_trees(tmp_path, TREES | {"dev": ["(2 a)", line, "(2 a)"]}))
     with pytest.raises(BenchError, match=r"Expected a tree.* in line 2 of .*dev\.txt"):
         data.setup()
 
 
 def test_five_classes_are_learnt_from_every_different_phrase(tmp_path: Path) -> None:
-    data = sst(write(tmp_path, TREES))
+    data = sst(write_trees(tmp_path, TREES))
     # frequencies: film 3, a 2, bad 1, good 1
     ids = {"film": 2, "a": 3, "bad": 4, "good": 5}
     expected = {
@@ -84,12 +73,12 @@ def test_five_classes_are_learnt_from_every_different_phrase(tmp_path: Path) -> 
     [(held_out, held_labels)] = list(data.batches("validation"))
     assert held_out.tolist() == [[5, 1, 0, 0], [1, 3, 0, 0]]
     assert held_labels.tolist() == [4, 2]
-    assert data.contents.test.inputs.tolist() == [[3, 0, 0, 0], [1, 4, 1, 0], [5, 2, 0, 0]]
+    assert data.contents.test.inputs.tolist() == [[3, 0, 0, 0], [1, 4, 1, 0], [5, 1, 0, 0]]
     assert data.sentences([1, 0]) == [("(", "Bad", "1/2"), ("a",)]
 
 
 def test_two_classes_are_without_the_neutral(tmp_path: Path) -> None:
-    data = sst(write(tmp_path, TREES), classes=2)
+    data = sst(write_trees(tmp_path, TREES), classes=2)
     assert data.contents.test.labels.tolist() == [0, 1]
     assert data.sentences([0]) == [("(", "Bad", "1/2")]
     assert [labels.tolist() for _, labels in data.batches("validation")] == [[1]]
@@ -97,20 +86,20 @@ def test_two_classes_are_without_the_neutral(tmp_path: Path) -> None:
 
 
 def test_sentences_alone_may_be_learnt_and_words_may_be_few(tmp_path: Path) -> None:
-    data = sst(write(tmp_path, TREES), phrases=False, vocabulary=3)
+    data = sst(write_trees(tmp_path, TREES), phrases=False, vocabulary=3)
     rows = sorted(row for inputs, _ in data.batches("train") for row in inputs.tolist())
     assert rows == [[1, 1, 2, 0], [1, 2, 0, 0], [1, 2, 0, 0]]
 
 
 def test_the_explained_subset_begins_with_all_classes(tmp_path: Path) -> None:
     trees = TREES | {"test": ["(4 good)"] * 20 + ["(0 bad)"] * 20}
-    labels = sst(write(tmp_path, trees), classes=2, samples=40).indices.ge(20)
+    labels = sst(write_trees(tmp_path, trees), classes=2, samples=40).indices.ge(20)
     assert labels.sum() == 20
     assert 2 <= labels[:10].sum() <= 8
 
 
 def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
-    write(tmp_path, {"train": TREES["train"]})
+    write_trees(tmp_path, {"train": TREES["train"]})
     with pytest.raises(BenchError, match=r"sst/trees, missing: dev\.txt, test\.txt\. Unpack"):
         sst(tmp_path).setup()
 
@@ -125,7 +114,7 @@ def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
 )
 def test_what_does_not_fit_is_refused(changed: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=message):
-        sst(write(tmp_path, TREES), **changed).setup()
+        sst(write_trees(tmp_path, TREES), **changed).setup()
 
 
 def test_an_official_validation_split_must_be_there_to_be_asked_for() -> None:
