@@ -19,7 +19,7 @@ SIGNS: Mapping[str, float] = {"sum": 1.0, "difference": -1.0}
 
 
 class Arithmetic(Regression):
-    """The arithmetic task for recurrent networks, after Arras et al. 2019 (LNCS 11700, section 11.3).
+    """The arithmetic task for recurrent networks, after Arras et al. 2019 (LNCS 11700, chapter 11).
 
     A sample is a sequence of steps (noise, first, second), flattened. Each step holds one number: at two of them, drawn
     for each sample, `first` holds n_a and later `second` holds n_b; at all others `noise` holds a number. The target is

@@ -55,12 +55,13 @@ class SST(TextData):
 
     def read(self) -> Contents:
         """Read the trees."""
-        train, dev, _ = self._trees
-        used = [tree if self.phrases else tree[-1:] for tree in train]
+        self._check_files()
+        train = list(self._trees("train"))
+        used = (tree if self.phrases else tree[-1:] for tree in train)
         rated = {lower(phrase.words): phrase.rating for tree in used for phrase in tree}
         learnt = self._rated(Phrase(rating, words) for words, rating in rated.items())
         ids = vocabulary((lower(tree[-1].words) for tree in train), self.vocabulary)
-        held_out = self._rated(tree[-1] for tree in dev)
+        held_out = self._rated(tree[-1] for tree in self._trees("dev"))
         official = torch.arange(len(learnt), len(learnt) + len(held_out))
         train_split, test_split = (self._split(part, ids) for part in (learnt + held_out, self._test))
         return Contents(train_split, test_split, list(FIVE if self.classes == len(FIVE) else TWO), official)
@@ -70,19 +71,19 @@ class SST(TextData):
         return [self._test[position].words for position in index]
 
     @cached_property
-    def _trees(self) -> list[list[list[Phrase]]]:
-        files = [self.folder / f"{part}.txt" for part in PARTS]
-        if missing := [file.name for file in files if not file.is_file()]:
+    def _test(self) -> list[Phrase]:
+        return self._rated(tree[-1] for tree in self._trees("test"))
+
+    def _trees(self, part: str) -> Iterator[list[Phrase]]:
+        return read_trees(self.folder / f"{part}.txt")
+
+    def _check_files(self) -> None:
+        if missing := [f"{part}.txt" for part in PARTS if not (self.folder / f"{part}.txt").is_file()]:
             raise BenchError(
                 f"Expected train.txt, dev.txt and test.txt in {self.folder.absolute()}, missing: {', '.join(missing)}."
                 " Unpack trainDevTestTrees_PTB.zip of nlp.stanford.edu/sentiment there, or set paths.data or"
                 " LRP_BENCH_DATA to a folder that holds sst/trees"
             )
-        return [list(read_trees(file)) for file in files]
-
-    @cached_property
-    def _test(self) -> list[Phrase]:
-        return self._rated(tree[-1] for tree in self._trees[2])
 
     def _rated(self, phrases: Iterator[Phrase]) -> list[Phrase]:
         """The phrases that have a class."""

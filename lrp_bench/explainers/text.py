@@ -45,7 +45,7 @@ class WordGradient(IsolatedExplainer):
 
 
 class WordGradientXInput(WordGradient):
-    """R_t = sum_i x_ti dz/dx_ti over the features x_t of word t's embedding (Arras et al. 2017, section 3.1)."""
+    """R_t = sum_i x_ti dz/dx_ti over the features x_t of word t's embedding (Arras et al. 2017)."""
 
     _by_input = True
 
@@ -54,7 +54,7 @@ class WordGradientXInput(WordGradient):
 
 
 class WordSensitivity(WordGradient):
-    """R_t = ||dz/dx_t||^2 for the embedding x_t of word t (Arras et al. 2017, section 3.1)."""
+    """R_t = ||dz/dx_t||^2 for the embedding x_t of word t (Arras et al. 2017)."""
 
     _by_input = False
 

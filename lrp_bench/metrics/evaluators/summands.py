@@ -16,7 +16,7 @@ CHANNELS = 3
 
 
 class Summands(Evaluator):
-    """For the arithmetic task, whose target is n_a + n_b or n_a - n_b (Arras et al. 2019, LNCS 11700, section 11.3).
+    """For the arithmetic task, whose target is n_a + n_b or n_a - n_b (Arras et al. 2019, LNCS 11700, chapter 11).
 
     Values: summands/first and summands/second, 1 - (z(R) - z(c))^2 / 2 with z(v) = (v - mean) / standard deviation
     over the samples, R the relevance of the step that holds n_a, or n_b, and c what it contributes, n_a, or n_b or

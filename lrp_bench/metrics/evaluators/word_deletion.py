@@ -17,7 +17,7 @@ TITLES = {"correct": "Accuracy, {} most relevant deleted", "wrong": "Accuracy, {
 
 
 class WordDeletion(Evaluator):
-    """Accuracy after k words are gone (Arras et al. 2017, section 4.3; Arras et al. 2019, section 11.3.2).
+    """Accuracy after k words are gone (Arras et al. 2017, WASSA).
 
     Values, 1 where the explained class, the true one, is the predicted one, else 0, for k = 1 ... words:
     word_deletion/correct_<k> of the sentences that were classified correctly, after their most relevant words were
