@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lrp_bench.contracts import BenchError, Run
 from lrp_bench.data.base import TensorData
+from lrp_bench.data.text import TextData, Words
 from lrp_bench.evaluation import Evaluation
 from lrp_bench.report import artifacts, statistics
 
@@ -119,6 +120,8 @@ def _pictures(evaluation: Evaluation, data: TensorData, folder: Path) -> list[Pa
         f"{data.title(label, prediction)}\nscore {score:.3g} {data.unit}".rstrip()
         for label, prediction, score in zip(*told, strict=True)
     ]
+    if isinstance(data, TextData):
+        return _sentences(data.sentences(evaluation.index[:shown].tolist()), evaluation, titles, folder)
     features = [f"{name} ({unit})" if unit else name for name, unit in data.features.items()]
     path = folder / "heatmaps.png"
     inputs, relevance = data.denormalize(evaluation.inputs).numpy(), evaluation.relevance.numpy() * data.scale
@@ -127,3 +130,10 @@ def _pictures(evaluation: Evaluation, data: TensorData, folder: Path) -> list[Pa
         return [path]
     rows = [", ".join(title.splitlines()[:-1]) for title in titles]
     return [path, table_maps(inputs, relevance, rows, features, folder / "table.png", data.unit)]
+
+
+def _sentences(words: Sequence[Words], evaluation: Evaluation, titles: Sequence[str], folder: Path) -> list[Path]:
+    from lrp_bench.report.sentences import sentences, write_html, write_png
+
+    told = sentences(words, evaluation.relevance.numpy(), [", ".join(title.splitlines()) for title in titles])
+    return [write_html(told, folder / "sentences.html"), write_png(told, folder / "sentences.png")]

@@ -12,6 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from torch.testing import assert_close
+from treebank import write_trees
 
 from lrp_bench.cli import CONF, configure
 from lrp_bench.engine import LRP
@@ -32,6 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "concrete").mkdir()
     rows = np.random.default_rng(0).uniform(1, 100, (1030, 9))
     np.savetxt(folder / "concrete" / "Concrete_Data.csv", rows, delimiter=",", header="a header")
+    write_trees(folder)
     return folder
 
 

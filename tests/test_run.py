@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from treebank import write_trees
 
 from lrp_bench.cli import configure
 from lrp_bench.contracts import Batch, BenchError, Explanation, NotApplicable
@@ -49,6 +50,16 @@ def test_a_run_gives_one_value_per_sample_and_measure(outputs: Path, tmp_path: P
     assert set(evaluation.values) == set(evaluation.measures)
     assert (tmp_path / "heatmaps.png").exists()
     assert (tmp_path / "random" / "scores.parquet").exists()
+
+
+def test_of_texts_the_sentences_are_drawn(outputs: Path, tmp_path: Path) -> None:
+    text = ("dataset=sst", f"paths.data={write_trees(tmp_path)}", "model=lstm", "explainer=word_gradient_x_input")
+    scored(outputs, tmp_path / "run", *text, "metric=[word_deletion]", "baselines=none", "samples=3", "pictures=3")
+    page = (tmp_path / "run" / "sentences.html").read_text(encoding="utf-8")
+    assert all(f">{word}</span>" in page for word in ("a", "(", "Bad", "1/2", "good", "&lt;b&gt;"))
+    assert page.count("<h2>true ") == 3
+    assert (tmp_path / "run" / "sentences.png").exists()
+    assert not (tmp_path / "run" / "heatmaps.png").exists()
 
 
 def test_the_batch_size_does_not_change_the_numbers(outputs: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from lrp_bench.contracts import Batch, BenchError
 from lrp_bench.data.arguments import floating, named, per_channel, sample_shape, whole
 from lrp_bench.data.batching import Batches, Rows, Split
-from lrp_bench.data.selection import balanced, cut
+from lrp_bench.data.selection import balanced, cut, others
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -31,7 +31,7 @@ class Settings(TypedDict):
     classes: int
     mean: float | Sequence[float]
     std: float | Sequence[float]
-    validation: float
+    validation: float | None
     batch_size: int
     samples: int
     seed: int
@@ -41,11 +41,15 @@ class Settings(TypedDict):
 
 @dataclass(frozen=True)
 class Contents:
-    """A data set in its official order; label k (of a regression: output k) is called class_names[k]."""
+    """A data set in its official order; label k (of a regression: output k) is called class_names[k].
+
+    validation: which of the training samples are the official validation split, (v,) int64; None: there is none.
+    """
 
     train: Split
     test: Split
     class_names: list[str]
+    validation: Tensor | None = None
 
 
 class TensorData(pl.LightningDataModule):
@@ -55,7 +59,7 @@ class TensorData(pl.LightningDataModule):
         shape: of one sample, [channels, height, width] or [features].
         classes: how many there are.
         mean, std: normalisation, one number or one per channel (per feature), of values in [0, 1] for pictures.
-        validation: fraction of the training split held out, drawn with `seed`.
+        validation: fraction of the training split held out, drawn with `seed`; None: the official validation split.
         batch_size: samples per training step.
         samples: size of the explained subset of the test split, drawn with `seed`.
         seed: of the draws above; never of the train/test split.
@@ -74,7 +78,7 @@ class TensorData(pl.LightningDataModule):
         classes: int,
         mean: float | Sequence[float],
         std: float | Sequence[float],
-        validation: float,
+        validation: float | None,
         batch_size: int,
         samples: int,
         seed: int,
@@ -88,7 +92,7 @@ class TensorData(pl.LightningDataModule):
         self.mean, self.std = (per_channel(*each, self.shape, self.dtype) for each in (("mean", mean), ("std", std)))
         if not bool((self.std > 0).all()):
             raise BenchError(f"Expected dataset.std above 0, got {std}: a channel without spread cannot be normalised")
-        if not isinstance(validation, float) or not 0 < validation < 1:
+        if validation is not None and (not isinstance(validation, float) or not 0 < validation < 1):
             raise BenchError(f"Expected dataset.validation in (0, 1), got {validation!r}: early stopping needs it")
         self.validation = validation
         self.batch_size = whole("dataset.batch_size", batch_size)
@@ -124,6 +128,11 @@ class TensorData(pl.LightningDataModule):
         """Whether a sample is (channels, height, width) with values that stood in [0, 1]."""
         return len(self.shape) == 3
 
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """The type of the model's inputs."""
+        return self.dtype
+
     @cached_property
     def low(self) -> Tensor:
         """The smallest normalised input, broadcastable to a sample: (channels, 1, 1), or (features,) as in training."""
@@ -156,8 +165,13 @@ class TensorData(pl.LightningDataModule):
 
     @cached_property
     def _cut(self) -> tuple[Tensor, Tensor]:
-        size = len(self.contents.train.labels)
-        train, validation = cut(size, self.validation, self._generator())
+        size, official = len(self.contents.train.labels), self.contents.validation
+        if self.validation is not None:
+            train, validation = cut(size, self.validation, self._generator())
+        elif official is not None:
+            train, validation = others(size, official), official
+        else:
+            raise BenchError("Expected dataset.validation in (0, 1), got None: there is no official validation split")
         if not (len(train) and len(validation)):
             raise BenchError(f"Expected training and validation samples, got {size} in all: change dataset.validation")
         return train, validation
@@ -191,7 +205,8 @@ class TensorData(pl.LightningDataModule):
         """Batches (inputs, labels) of one part; the training part is shuffled by (seed, epoch)."""
         split = self.contents.test if part == "test" else self.contents.train
         index = torch.arange(len(split.labels)) if part == "test" else self._cut[part == "validation"]
-        sampler = Batches(index, batch_size or self.batch_size, self.seed if part == "train" else None)
+        size = batch_size or self.batch_size
+        sampler = self._shuffled(index, size) if part == "train" else Batches(index, size)
         # Indices come in tensors, so the data set already returns batches: no collation per sample. A loader without a
         # generator of its own draws from torch's, for a seed that it does not use here.
         return DataLoader(Rows(split, self.normalize), batch_size=None, sampler=sampler, generator=self._generator())
@@ -216,6 +231,9 @@ class TensorData(pl.LightningDataModule):
     def _strata(self, split: Split) -> Tensor:
         """What a subset is balanced by, (n,) int64: the classes."""
         return split.labels
+
+    def _shuffled(self, index: Tensor, batch_size: int) -> Batches:
+        return Batches(index, batch_size, self.seed)
 
     def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)

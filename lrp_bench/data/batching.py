@@ -55,5 +55,25 @@ class Batches(Sampler[Tensor]):
     def _order(self) -> Tensor:
         if self.seed is None:
             return self.index
-        generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
+        return self._drawn(torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch)))
+
+    def _drawn(self, generator: torch.Generator) -> Tensor:
         return self.index[torch.randperm(len(self.index), generator=generator)]
+
+
+class AlikeBatches(Batches):
+    """Batches of positions with nearly the same size, (n,) one for each position; the last may be smaller.
+
+    Which of one size come together, and the order of the batches, are new each epoch.
+    """
+
+    def __init__(self, index: Tensor, batch_size: int, seed: int, sizes: Tensor) -> None:
+        super().__init__(index, batch_size, seed)
+        self.sizes = sizes
+
+    def _drawn(self, generator: torch.Generator) -> Tensor:
+        shuffled = super()._drawn(generator)
+        order = shuffled[self.sizes[shuffled].argsort(stable=True)]
+        whole = order[: len(order) // self.batch_size * self.batch_size].view(-1, self.batch_size)
+        turn = torch.randperm(len(whole), generator=generator)
+        return torch.cat([whole[turn].flatten(), order[whole.numel() :]])

@@ -25,6 +25,17 @@ def cut(size: int, fraction: float, generator: Generator) -> tuple[Tensor, Tenso
     return shuffled[held_out:].sort().values, shuffled[:held_out].sort().values
 
 
+def others(size: int, positions: Tensor) -> Tensor:
+    """What range(size) holds beside these positions, sorted.
+
+    >>> others(4, torch.tensor([0, 2]))
+    tensor([1, 3])
+    """
+    left = torch.ones(size, dtype=torch.bool)
+    left[positions] = False
+    return left.nonzero()[:, 0]
+
+
 def epoch_seed(seed: int, epoch: int) -> int:
     """A seed for what is random in one epoch, so that a resumed training draws what the interrupted one would have."""
     return (seed * 1_000_003 + epoch) % 2**63

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
         RandomLogit,
         Robustness,
         Sparseness,
+        Summands,
+        WordDeletion,
     )
 
 __all__ = [
@@ -34,6 +36,8 @@ __all__ = [
     "Randomisation",
     "Robustness",
     "Sparseness",
+    "Summands",
+    "WordDeletion",
 ]
 
 

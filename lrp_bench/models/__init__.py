@@ -6,15 +6,18 @@ from lrp_bench.models.exported import exported_model
 from lrp_bench.models.fits import check_fits
 from lrp_bench.models.fully_connected import FullyConnected
 from lrp_bench.models.mlp import MLP
+from lrp_bench.models.text import LSTM, SequenceLSTM
 from lrp_bench.models.vision import torchvision_classifier
 
 __all__ = [
+    "LSTM",
     "MLP",
     "Classifier",
     "FullyConnected",
     "LeNet",
     "MiniVGG",
     "Regressor",
+    "SequenceLSTM",
     "TutorialCNN",
     "check_fits",
     "exported_model",

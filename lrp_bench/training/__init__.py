@@ -90,7 +90,7 @@ def fit_or_load(
     """
     with seeded(seed):
         model = build().to(data.dtype)
-    check_fits(model, data.shape, data.classes, data.dtype)
+    check_fits(model, data.shape, data.classes, data.input_dtype)
     data.setup()
     facts = _facts(model, data, identity, seed)
     fingerprint = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()

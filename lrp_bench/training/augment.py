@@ -1,4 +1,4 @@
-"""Random changes of training pictures that leave their label as it is, made for a whole batch at once."""
+"""Changes of training inputs that leave their label as it is, made for a whole batch at once."""
 
 from __future__ import annotations
 
@@ -49,3 +49,19 @@ class Affine:
         cosine, sine = angle.cos() * size, angle.sin() * size
         rows = [cosine * side, -sine, 2 * self.shift * shift[0], sine * side, cosine, 2 * self.shift * shift[1]]
         return torch.stack(rows, 1).view(-1, 2, 3)
+
+
+@dataclass(frozen=True)
+class Trim:
+    """Cut a batch of sentences to the longest of them, which is nothing but faster.
+
+    Args:
+        padding: the id that fills up short sentences, on the right.
+    """
+
+    padding: int = 0
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        """Change ids (batch, length)."""
+        used = (ids != self.padding).any(0).nonzero()
+        return ids[:, : int(used.max()) + 1 if len(used) else 1]

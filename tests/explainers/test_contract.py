@@ -15,8 +15,9 @@ from lrp_bench.cli import CONF, configure
 from lrp_bench.contracts import BenchError, Explainer
 from lrp_bench.run import build
 
-DENSE_ONLY = {"activation_shares", "by_hand"}  # of a network given by its weights: see test_activation_shares.py
-FILES = [path for path in sorted((CONF / "explainer").glob("*.yaml")) if path.stem not in DENSE_ONLY]
+# for networks and data of their own: see test_activation_shares.py and test_text.py
+ELSEWHERE = {"activation_shares", "by_hand", "word_gradient_x_input", "word_sensitivity"}
+FILES = [path for path in sorted((CONF / "explainer").glob("*.yaml")) if path.stem not in ELSEWHERE]
 NAMES = [path.stem for path in FILES]
 every = pytest.mark.parametrize("name", NAMES)
 SEEDED = [path.stem for path in FILES if "seed: ${seed}" in path.read_text()]

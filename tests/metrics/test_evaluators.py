@@ -44,7 +44,8 @@ from lrp_bench.metrics.flipping import (
 )
 from lrp_bench.metrics.functional import auc
 
-ELSEWHERE = {"cost", "relevance", "permutation"}  # times, and columns of tables: see test_cost.py and test_columns.py
+# times, columns of tables, and texts: see test_cost.py, test_columns.py and test_text.py
+ELSEWHERE = {"cost", "relevance", "permutation", "word_deletion", "summands"}
 FOLDER = Path(__file__).parents[2] / "conf" / "metric"
 CONFIGS = sorted(path for path in FOLDER.glob("*.yaml") if path.stem not in ELSEWHERE)
 BATCH, SHAPE, CLASSES = 12, (2, 6, 6), 3

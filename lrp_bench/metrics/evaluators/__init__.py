@@ -11,6 +11,8 @@ from lrp_bench.metrics.evaluators.random_logit import RandomLogit
 from lrp_bench.metrics.evaluators.randomisation import Randomisation
 from lrp_bench.metrics.evaluators.robustness import Robustness
 from lrp_bench.metrics.evaluators.sparseness import Sparseness
+from lrp_bench.metrics.evaluators.summands import Summands
+from lrp_bench.metrics.evaluators.word_deletion import WordDeletion
 
 __all__ = [
     "Agreement",
@@ -25,4 +27,6 @@ __all__ = [
     "Randomisation",
     "Robustness",
     "Sparseness",
+    "Summands",
+    "WordDeletion",
 ]

@@ -1,0 +1,140 @@
+"""Sentences with their words on a coloured ground: red speaks for the explained class, blue against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from jinja2 import Environment
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import ArrayLike, NDArray
+
+from lrp_bench.contracts import BenchError
+
+COLORS = mpl.colormaps["RdBu_r"]
+UNDEFINED = "#cccccc"
+DARK = 0.6  # share of the scale from which on letters are white
+COLUMNS = 96  # characters of a line of the picture
+FONT, ROW, CHARACTER = 9.0, 0.26, 0.0753  # points; inches: the distance of lines, the width of a character at 9 points
+DPI = 110
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Sentences and their relevance</title>
+<style>
+body { font: 16px/1.9 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #000; background: #fff; }
+article { margin-bottom: 1.6em; }
+h2 { font-size: 0.85em; font-weight: normal; color: #555; margin: 0; }
+span { padding: 0.15em 0.25em; border-radius: 0.2em; }
+</style>
+</head>
+<body>
+<p>Red words speak for the explained class, blue ones against it; white is none. Each sentence has its own scale, up to
+its largest relevance. Point at a word for its number.</p>
+{% for sentence in sentences %}
+<article>
+<h2>{{ sentence.title }}, relevance up to {{ "%.3g" | format(sentence.scale) }}</h2>
+<p>{% for word, relevance, ground, ink in sentence.marked %}<span style="background: {{ ground }}; color: {{ ink }}"
+ title="{{ '%+.3g' | format(relevance) }}">{{ word }}</span> {% endfor %}</p>
+</article>
+{% endfor %}
+</body>
+</html>
+"""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """Words, the relevance of each, and what stands above them."""
+
+    words: tuple[str, ...]
+    relevance: NDArray[np.floating[Any]]
+    title: str
+
+    @property
+    def scale(self) -> float:
+        """The largest |relevance|; 1 where there is none."""
+        finite = np.abs(self.relevance[np.isfinite(self.relevance)])
+        return float(finite.max()) if finite.any() else 1.0
+
+    @property
+    def marked(self) -> list[tuple[str, float, str, str]]:
+        """Word, relevance, colour of the ground and of the letters; what is undefined stands on grey."""
+        shares = self.relevance / self.scale
+        grounds = [to_hex(COLORS(0.5 + share / 2)) if np.isfinite(share) else UNDEFINED for share in shares]
+        inks = ["#ffffff" if abs(share) > DARK else "#000000" for share in shares]
+        return list(zip(self.words, self.relevance.tolist(), grounds, inks, strict=True))
+
+
+def sentences(words: Sequence[Sequence[str]], relevance: ArrayLike, titles: Sequence[str]) -> list[Sentence]:
+    """One sentence of each row of relevance (samples, length), whose first numbers belong to the words."""
+    rows = np.asarray(relevance, dtype=np.float64)
+    if rows.ndim != 2 or not len(words) == len(rows) == len(titles) or any(len(w) > rows.shape[1] for w in words):
+        raise BenchError(
+            f"Expected relevance (samples, length) and a title for each of {len(words)} sentences, got {rows.shape} "
+            f"and {len(titles)} titles: pass one of each per sentence."
+        )
+    return [
+        Sentence(tuple(each), row[: len(each)], title) for each, row, title in zip(words, rows, titles, strict=True)
+    ]
+
+
+def write_html(told: Sequence[Sentence], path: Path) -> Path:
+    """A page that needs no other file."""
+    page = Environment(autoescape=True).from_string(PAGE).render(sentences=told)
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def write_png(told: Sequence[Sentence], path: Path) -> Path:
+    """The same as a picture, in letters of one width."""
+    lines = [list(_lines(sentence)) for sentence in told]
+    rows = sum(len(each) + 1.6 for each in lines)
+    width, height = CHARACTER * (COLUMNS + 2), ROW * rows + 0.1
+    figure = Figure(figsize=(width, height))
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.set(xlim=(0, COLUMNS + 2), ylim=(rows, -0.4))
+    axis.axis("off")
+    top = 0.0
+    for sentence, each in zip(told, lines, strict=True):
+        title = f"{sentence.title}, relevance up to {sentence.scale:.3g}"
+        axis.text(1, top + 0.5, title, fontsize=8, color="#555555", va="center", parse_math=False)
+        for line, marked in enumerate(each, start=1):
+            for column, word, ground, ink in marked:
+                place = (1 + column - 0.4, top + line + 0.08)
+                axis.add_patch(Rectangle(place, len(word) + 0.8, 0.84, facecolor=ground, linewidth=0))
+                axis.text(
+                    1 + column + len(word) / 2,
+                    top + line + 0.5,
+                    word,
+                    fontsize=FONT,
+                    family="monospace",
+                    color=ink,
+                    ha="center",
+                    va="center",
+                    parse_math=False,  # a dollar is a dollar
+                )
+        top += len(each) + 1.6
+    draft = path.with_name(f".{path.name}")
+    figure.savefig(draft, dpi=DPI, format="png")
+    return draft.replace(path)
+
+
+def _lines(sentence: Sentence) -> Iterator[list[tuple[int, str, str, str]]]:
+    """Lines of (column, word, ground, ink), broken between words."""
+    line, column = list[tuple[int, str, str, str]](), 0
+    for word, _, ground, ink in sentence.marked:
+        if line and column + len(word) > COLUMNS:
+            yield line
+            line, column = [], 0
+        line.append((column, word, ground, ink))
+        column += len(word) + 1
+    yield line
