@@ -14,6 +14,8 @@ from rich.text import Text
 
 from lrp_bench.contracts import BenchError
 
+LONGEST = 100  # characters of a folder's name
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write and show the report; the exit status."""
@@ -63,6 +65,12 @@ def _list(options: argparse.Namespace, console: Console) -> None:
     console.print(table if len(found) else "There is no sweep yet.")
 
 
+def _folder_name(name: str, sweep: str) -> str:
+    """A sweep's name in the characters that every file system takes; a long one ends in the sweep's id."""
+    plain = re.sub(r"[^\w.-]+", "_", name).strip("._")
+    return plain if 0 < len(plain) <= LONGEST else f"{plain[:LONGEST]}_{sweep[:8]}".strip("_")
+
+
 def _report(options: argparse.Namespace, console: Console) -> None:
     from lrp_bench.report import bars
     from lrp_bench.report.collect import collect
@@ -72,7 +80,7 @@ def _report(options: argparse.Namespace, console: Console) -> None:
     from lrp_bench.report.terminal import render
 
     results = collect(options.uri, options.experiment, None if options.sweep == "latest" else options.sweep)
-    folder = options.out / (re.sub(r"[^\w.-]+", "_", results.name).strip("._") or results.sweep)
+    folder = options.out / _folder_name(results.name, results.sweep)
     summary = write_tables(results, folder, every=options.all)
     files = list(summary.files)
     curves = bands(results)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lrp_bench.contracts import BenchError
-from lrp_bench.report.__main__ import main
+from lrp_bench.report.__main__ import _folder_name, main
 from lrp_bench.report.summary import summarize
 from lrp_bench.tracking.mlflow import MLflowRun, MLflowTracker
 
@@ -72,3 +72,11 @@ def test_help_is_quick_and_reading_needs_no_torch_and_no_figures() -> None:
         "assert not {'matplotlib', 'torch', 'seaborn', 'hydra'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_folder_name_is_short_and_plain_whatever_the_command() -> None:
+    assert _folder_name("rule=epsilon,gamma", "f9b8e7ea01") == "rule_epsilon_gamma"
+    long = _folder_name("metric=[" + "conservation," * 40 + "]", "f9b8e7ea01")
+    assert len(long) < 120
+    assert long.endswith("_f9b8e7ea")
+    assert _folder_name("???", "f9b8e7ea01") == "f9b8e7ea"
