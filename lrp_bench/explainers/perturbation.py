@@ -111,7 +111,13 @@ class PatchExplainer(PerturbationExplainer):
     """
 
     def __init__(
-        self, model: nn.Module, example: Tensor, patch: int | None, baseline: float, internal_batch_size: int
+        self,
+        model: nn.Module,
+        example: Tensor,
+        *,
+        patch: int | None = None,
+        baseline: float = 0.0,
+        internal_batch_size: int = 256,
     ) -> None:
         if patch is not None:
             expect_count("patch", patch)
@@ -131,17 +137,6 @@ class PatchExplainer(PerturbationExplainer):
 
 class FeatureAblation(PatchExplainer):
     """The fall of the score when one patch alone is replaced; arguments as in PatchExplainer."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        example: Tensor,
-        *,
-        patch: int | None = None,
-        baseline: float = 0.0,
-        internal_batch_size: int = 256,
-    ) -> None:
-        super().__init__(model, example, patch, baseline, internal_batch_size)
 
     def _worth(self, game: Switched, switches: Tensor, inputs: Tensor, target: Tensor) -> Tensor:
         worth: Tensor = attr.FeatureAblation(game).attribute(
@@ -183,7 +178,7 @@ class SampledPatches(PatchExplainer):
         expect_count("n_samples", self._n_samples)
         expect_seed(seed)
         self._seed = seed
-        super().__init__(model, example, patch, baseline, internal_batch_size)
+        super().__init__(model, example, patch=patch, baseline=baseline, internal_batch_size=internal_batch_size)
 
 
 class ShapleyValueSampling(SampledPatches):

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from numpy.typing import NDArray
 
 from lrp_bench.report.conditions import is_random, labelled
+from lrp_bench.report.figures import Array, save
 from lrp_bench.report.results import Results
 
-Array = NDArray[np.floating[Any]]
-DPI = 110
 FEATURE = r"relevance/(?!to_)([^/]+)"  # relevance/<feature>, not relevance/<module>/<unit>
 IMPORTANCE = r"permutation/(?!spearman)(.+)"
 
@@ -55,10 +52,7 @@ def feature_bars(shares: pd.DataFrame, folder: Path, name: str = "features") -> 
     colors = sns.color_palette("colorblind", len(methods))
     handles = [Patch(color=color, label=method) for color, method in zip(colors, methods, strict=True)]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
-    paths = [folder / f"{name}.{kind}" for kind in ("png", "pdf")]
-    for path in paths:
-        figure.savefig(path, dpi=DPI)
-    return paths
+    return [save(figure, folder / f"{name}.{kind}", crop=False) for kind in ("png", "pdf")]
 
 
 def table_maps(
@@ -84,8 +78,7 @@ def table_maps(
         axis.set_title(title, fontsize=9)
         axis.tick_params(labelsize=8, length=0)
         axis.tick_params(axis="y", rotation=0)
-    figure.savefig(path, dpi=DPI)
-    return path
+    return save(figure, path, crop=False)
 
 
 def _per_feature(frame: pd.DataFrame, pattern: str, *, absolute: bool) -> pd.DataFrame:

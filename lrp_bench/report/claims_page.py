@@ -16,6 +16,7 @@ from rich.text import Text
 from lrp_bench.contracts import BenchError
 from lrp_bench.report.claims import MISSED, NOT_RUN, REACHED, Study, judge, measure, read_study, sentences
 from lrp_bench.report.evidence import gather
+from lrp_bench.report.summary import write
 
 STYLES = {REACHED: "green", MISSED: "red"}
 TEMPLATE = """\
@@ -74,10 +75,7 @@ def update(study: Study, folder: Path, uri: str, experiment: str) -> pd.DataFram
     evidence = gather(uri, experiment, study.experiment)
     measured = _earlier(study, folder) if evidence is None else measure(study, evidence)
     judged = judge(study, measured)
-    try:
-        judged.to_csv(folder / f"{study.name}.csv", index=False, lineterminator="\n")
-    except OSError as error:
-        raise BenchError(f"Expected to write into {folder}, got: {error}: choose another --folder.") from error
+    write(folder / f"{study.name}.csv", judged.to_csv(index=False, lineterminator="\n"))
     return judged
 
 
@@ -92,10 +90,8 @@ def write_page(folder: Path) -> Path:
         measured = f"Measured {'; '.join(when)}." if when else "Not measured yet."
         totals.append((study, [len(judged), *counts]))
         parts.append((study, table, sentences(study, judged), measured, _notes(judged)))
-    path = folder / "README.md"
     page = Environment(autoescape=False).from_string(TEMPLATE).render(parts=parts, totals=totals)
-    path.write_text(page.rstrip() + "\n", encoding="utf-8")
-    return path
+    return write(folder / "README.md", page.rstrip() + "\n")
 
 
 def _studies(folder: Path, names: Sequence[str]) -> list[Study]:

@@ -48,8 +48,8 @@ def heatmap_grid(
         counts = (len(images), len(relevance), len(titles))
         raise BenchError(f"Expected as many images as maps and titles, got {counts}: pass one of each per sample.")
     if relevance.ndim == 2:
-        return _save(_bars(images, relevance, titles, features, unit), path)
-    return _save(_maps(images, relevance.sum(1) if relevance.ndim == 4 else relevance, titles), path)
+        return save(_bars(images, relevance, titles, features, unit), path)
+    return save(_maps(images, relevance.sum(1) if relevance.ndim == 4 else relevance, titles), path)
 
 
 def flip_curves(bands: pd.DataFrame, folder: Path, name: str = "flip_curves") -> list[Path]:
@@ -68,7 +68,7 @@ def flip_curves(bands: pd.DataFrame, folder: Path, name: str = "flip_curves") ->
     for axis in axes[len(panels) :]:
         axis.remove()
     _legend(figure, methods, [order for order in LINES if order in set(bands["order"])], columns)
-    return [_save(figure, folder / f"{name}.{kind}") for kind in ("png", "pdf")]
+    return [save(figure, folder / f"{name}.{kind}") for kind in ("png", "pdf")]
 
 
 def distance_matrices(
@@ -99,7 +99,7 @@ def distance_matrices(
     bar = figure.colorbar(shown, ax=axes, fraction=0.05)
     bar.set_label("Kendall distance between rankings", fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    return [_save(figure, folder / f"{name}.{kind}") for kind in ("png", "pdf")]
+    return [save(figure, folder / f"{name}.{kind}") for kind in ("png", "pdf")]
 
 
 def _symmetric(pairs: pd.DataFrame, names: list[str]) -> Array:
@@ -200,10 +200,10 @@ def _plain(axis: Axes, heading: str) -> None:
         spine.set(linewidth=0.4, color=GREY)
 
 
-def _save(figure: Figure, path: Path) -> Path:
-    """Write whole or not at all, with text as text in a PDF and no date in either."""
+def save(figure: Figure, path: Path, *, crop: bool = True) -> Path:
+    """Write whole or not at all, with text as text in a PDF and no date in either; crop: to what is drawn."""
     draft = path.with_name(f".{path.name}")
     with mpl.rc_context({"pdf.fonttype": 42}):
         metadata = {"CreationDate": None} if path.suffix == ".pdf" else {}
-        figure.savefig(draft, dpi=DPI, format=path.suffix[1:], metadata=metadata, bbox_inches="tight")
+        figure.savefig(draft, dpi=DPI, format=path.suffix[1:], metadata=metadata, bbox_inches="tight" if crop else None)
     return draft.replace(path)

@@ -16,13 +16,13 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
 from lrp_bench.contracts import BenchError
+from lrp_bench.report.figures import save
 
 COLORS = mpl.colormaps["RdBu_r"]
 UNDEFINED = "#cccccc"
 DARK = 0.6  # share of the scale from which on letters are white
 COLUMNS = 96  # characters of a line of the picture
 FONT, ROW, CHARACTER = 9.0, 0.26, 0.0753  # points; inches: the distance of lines, the width of a character at 9 points
-DPI = 110
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -123,9 +123,7 @@ def write_png(told: Sequence[Sentence], path: Path) -> Path:
                     parse_math=False,  # a dollar is a dollar
                 )
         top += len(each) + 1.6
-    draft = path.with_name(f".{path.name}")
-    figure.savefig(draft, dpi=DPI, format="png")
-    return draft.replace(path)
+    return save(figure, path, crop=False)
 
 
 def _lines(sentence: Sentence) -> Iterator[list[tuple[int, str, str, str]]]:
