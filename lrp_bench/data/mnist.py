@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Unpack
 
-from torch.nn.functional import pad
+import torch
+from torch import Tensor
+from torch.nn.functional import max_pool2d, pad
 from torchvision import datasets
 
 from lrp_bench.contracts import BenchError
-from lrp_bench.data.arguments import whole
+from lrp_bench.data.arguments import one_of, whole
 from lrp_bench.data.base import Contents, Settings, TensorData
 from lrp_bench.data.batching import Split
 from lrp_bench.data.download import ensure
@@ -23,14 +25,19 @@ class MNIST(TensorData):
     Args:
         root: the data directory.
         padding: rows and columns of black that are added on each side.
+        truth: what the mask of a test picture holds: strokes, the pixels that are at least half white and all that
+            touch them, so the contour with both its sides; None: there is no mask.
         **settings: those of every data set, see TensorData.
     """
 
     source: ClassVar[Any] = datasets.MNIST
 
-    def __init__(self, *, root: str | Path, padding: int = 0, **settings: Unpack[Settings]) -> None:
+    def __init__(
+        self, *, root: str | Path, padding: int = 0, truth: str | None = None, **settings: Unpack[Settings]
+    ) -> None:
         super().__init__(**settings)
         self.root, self.padding = Path(root), whole("dataset.padding", padding, 0)
+        self.truth = None if truth is None else one_of("dataset.truth", truth, ("strokes",))
 
     def read(self) -> Contents:
         """Read the original IDX files."""
@@ -45,7 +52,13 @@ class MNIST(TensorData):
         except (AssertionError, IndexError, OSError, RuntimeError, TypeError, ValueError) as error:
             folder = self.root / self.source.__name__ / "raw"
             raise BenchError(f"Expected whole IDX files in {folder}, got: {error}; fetch them again") from error
-        return Split(pad(stored.data.unsqueeze(1), [self.padding] * 4), stored.targets.long())
+        pictures = pad(stored.data.unsqueeze(1), [self.padding] * 4)
+        return Split(pictures, stored.targets.long(), None if train or not self.truth else _strokes(pictures))
+
+
+def _strokes(pictures: Tensor) -> Tensor:
+    """(n, height, width) bool."""
+    return max_pool2d((pictures[:, 0] >= 128).to(torch.float32), 3, stride=1, padding=1).bool()
 
 
 class FashionMNIST(MNIST):

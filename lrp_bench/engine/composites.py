@@ -172,6 +172,14 @@ def DeepTaylor(  # noqa: N802
     return replace(_layered(kinds, bias), first=ZBox(low, high, bias=bias))
 
 
+def Alpha2Beta1Box(  # noqa: N802
+    low: float | list[float] = -1.0, high: float | list[float] = 1.0, bias: Bias = "absorb"
+) -> Layered:
+    """z-B for the first layer, alpha 2, beta 1 for the others: DeepTaylor with some relevance against the class."""
+    kinds = {"convolution": AlphaBeta(2.0, 1.0, bias=bias), "linear": AlphaBeta(2.0, 1.0, bias=bias)}
+    return replace(_layered(kinds, bias), first=ZBox(low, high, bias=bias))
+
+
 def AttnLRP(epsilon: float = 1e-6, gamma: float | None = None, bias: Bias = "absorb") -> Layered:  # noqa: N802
     """AttnLRP: LRP-epsilon, softmax by its Taylor expansion, products half and half (Achtibat et al. 2024).
 

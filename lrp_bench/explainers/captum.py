@@ -32,6 +32,14 @@ class Saliency(LibraryExplainer):
         return relevance
 
 
+class Sensitivity(LibraryExplainer):
+    """Sensitivity analysis, (df/dx)^2: where a small change of the input matters (Montavon et al. 2018, eq. 6)."""
+
+    def _attribute(self, inputs: Tensor, target: Tensor) -> Tensor:
+        gradient: Tensor = attr.Saliency(self._net).attribute(inputs, target=target, abs=False)
+        return gradient.square()
+
+
 class InputXGradient(LibraryExplainer):
     """Input times gradient, x * df/dx (Shrikumar et al. 2016)."""
 

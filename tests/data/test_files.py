@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import binary_dilation
 from torchvision import datasets
 
 from lrp_bench.contracts import BenchError
@@ -92,6 +93,17 @@ def test_padding_is_black_and_told_to_the_shape(tmp_path: Path) -> None:
     assert int(stored.sum()) == int(written["train"].sum())
     with pytest.raises(BenchError, match=r"\[1, 32, 32\]: set dataset\.shape"):
         _ = MNIST(root=tmp_path, padding=2, shape=[1, 28, 28], classes=10, **COMMON).contents
+
+
+def test_the_mask_holds_the_strokes_and_what_touches_them(tmp_path: Path) -> None:
+    written = write_mnist(tmp_path, "MNIST")
+    data = MNIST(root=tmp_path, padding=1, truth="strokes", shape=[1, 30, 30], classes=10, **COMMON)
+    expected = binary_dilation(written["t10k"] >= 128, np.ones((1, 3, 3)))
+    assert data.contents.train.mask is None
+    assert data.contents.test.mask is not None
+    assert torch.equal(data.contents.test.mask[:, 1:-1, 1:-1], torch.from_numpy(expected))
+    with pytest.raises(BenchError, match=r"dataset\.truth.*strokes"):
+        MNIST(root=tmp_path, truth="box", shape=[1, 28, 28], classes=10, **COMMON)
 
 
 @pytest.mark.usefixtures("offline")

@@ -16,6 +16,7 @@ from lrp_bench.contracts import BenchError
 from lrp_bench.engine import LRP, composites
 from lrp_bench.engine.composites import (
     CPLRP,
+    Alpha2Beta1Box,
     AttnLRP,
     Composite,
     DeepTaylor,
@@ -56,6 +57,7 @@ ASSIGNMENTS: dict[str, tuple[Composite, Sequence[Rule]]] = {
     "EpsilonAlpha2Beta1Flat": (EpsilonAlpha2Beta1Flat(), (Flat(), EPSILON, EPSILON, AB, EPSILON, EPSILON)),
     "EpsilonGammaBox": (EpsilonGammaBox(-3.0, 2.0), (ZBox(-3.0, 2.0), EPSILON, EPSILON, G, EPSILON, EPSILON)),
     "DeepTaylor": (DeepTaylor(-3.0, 2.0), (ZBox(-3.0, 2.0), EPSILON, EPSILON, Z, Z, Z)),
+    "Alpha2Beta1Box": (Alpha2Beta1Box(-3.0, 2.0), (ZBox(-3.0, 2.0), EPSILON, EPSILON, AB, AB, AB)),
     "AttnLRP": (AttnLRP(0.2, gamma=0.5), (SIGNED, LARGE, LARGE, SIGNED, SIGNED, SIGNED)),
     "CPLRP": (CPLRP(0.2), [LARGE] * 6),
     "Uniform": (Uniform(AlphaBeta(1.5, 0.5)), (AlphaBeta(1.5, 0.5), EPSILON, *[AlphaBeta(1.5, 0.5)] * 4)),

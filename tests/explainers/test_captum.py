@@ -17,9 +17,9 @@ from torch.nn import functional as F
 from untouched import untouched
 
 from lrp_bench.contracts import BenchError
-from lrp_bench.explainers.captum import LRP, DeepLift, InputXGradient, IntegratedGradients, Saliency
+from lrp_bench.explainers.captum import LRP, DeepLift, InputXGradient, IntegratedGradients, Saliency, Sensitivity
 
-METHODS = [Saliency, InputXGradient, IntegratedGradients, DeepLift, LRP]
+METHODS = [Saliency, Sensitivity, InputXGradient, IntegratedGradients, DeepLift, LRP]
 
 
 class Residual(nn.Module):
@@ -129,11 +129,12 @@ def gradient(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
 # closed forms
 
 
-def test_saliency_is_the_gradient_with_or_without_sign() -> None:
+def test_saliency_is_the_gradient_with_or_without_sign_and_sensitivity_its_square() -> None:
     model, x = seeded(minivgg), images()
     expected = gradient(model, x, model(x).argmax(1))
     torch.testing.assert_close(Saliency(model, x, absolute=False).explain(x).relevance, expected)
     torch.testing.assert_close(Saliency(model, x).explain(x).relevance, expected.abs())
+    torch.testing.assert_close(Sensitivity(model, x).explain(x).relevance, expected**2)
 
 
 def test_input_x_gradient_on_a_linear_model_is_x_times_w() -> None:
