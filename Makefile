@@ -26,7 +26,8 @@ bench: $(READY) ## set up, then train, explain with two rules, score and show th
 
 reproduce: $(READY) ## measure every claim of experiments/, or make reproduce only=iris,toy; what was finished is not done again
 	@failed=; for name in $(STUDIES); do \
-		echo "== $$name"; $(BIN)/python -m lrp_bench experiment=$$name sweep.resume=true || failed="$$failed $$name"; \
+		preset=$$(sed -n "s/^experiment: *//p" "experiments/$$name.yaml" 2>/dev/null || true); \
+		echo "== $$name"; $(BIN)/python -m lrp_bench experiment=$${preset:-$$name} sweep.resume=true || failed="$$failed $$name"; \
 	done; \
 	$(BIN)/python -m lrp_bench.report claims; \
 	if [ -n "$$failed" ]; then echo "Not measured, for the reasons said above:$$failed" >&2; exit 1; fi

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import yaml
 
 from lrp_bench.contracts import BenchError
+from lrp_bench.report.conditions import is_random
+from lrp_bench.report.derived import DERIVED, WHOLE, derive
 from lrp_bench.report.evidence import Evidence
 from lrp_bench.report.statistics import interval, quartiles
 
 REACHED, MISSED, NOT_RUN = "reached", "not reached", "not run"
 RELATIONS = ("=", ">=", "<=")
-STATISTICS = ("mean", "median")
-KEY = ("row", "column", "sample", "statistic", "minus", "dataset", "model")
+STATISTICS = ("mean", "median", *DERIVED)
+KEY = ("row", "column", "sample", "statistic", "minus", "dataset", "model", "versus", "over", "where")
 MEASURED = ("ours", "low", "high", "n", "measured")
 
 
@@ -27,11 +29,14 @@ class Claim:
     """One published number, or a relation that the text states.
 
     what: in words. column: a measure, score, prediction, or a number of the run such as test_accuracy. row: the method,
-    as the table calls it; None where the number is the model's. dataset, model: where there are several. sample: the
-    position of one sample in the test split; None for all. statistic: mean or median of the samples. minus: a second
-    row, whose values are taken away sample by sample. relation: of our number to the published one; = means within
-    tolerance (relative: as a share of the published number). source: where it stands. deviation: what is done
-    differently here. id: a name for `says`.
+    as the table calls it; None where the number is the model's. dataset, model: where there are several; where: other
+    settings, as {imputer: blur}. What is not told is averaged. sample: the position of one sample in the test split;
+    None for all. statistic: mean or median of the samples, or a number derived from several means: kendall_distance,
+    how far apart the rankings of the methods are under each two values of the setting `over`; rank_correlation,
+    Spearman's between the means of `column` and of `versus`, over the values of a setting or, of two rankings, over
+    `method`. minus: a second row, or what else is different, as {column: NAME}, whose number is taken away on the same
+    samples. relation: of our number to the published one; = means within tolerance (relative: as a share of the
+    published number). source: where it stands. deviation: what is done differently here. id: a name for `says`.
     """
 
     what: str
@@ -42,9 +47,12 @@ class Claim:
     dataset: str | None = None
     model: str | None = None
     sample: int | None = None
-    statistic: Literal["mean", "median"] = "mean"
-    minus: str | None = None
-    relation: Literal["=", ">=", "<="] = "="
+    statistic: str = "mean"
+    over: str | None = None
+    versus: str | None = None
+    where: Mapping[str, object] = field(default_factory=dict)
+    minus: str | Mapping[str, Any] | None = None
+    relation: str = "="
     tolerance: float = 0.0
     relative: bool = False
     deviation: str = ""
@@ -55,6 +63,12 @@ class Claim:
             raise ValueError(f"relation is one of {RELATIONS}, statistic one of {STATISTICS}")
         if not all(_number(value) for value in (self.published, self.tolerance)) or self.tolerance < 0:
             raise ValueError("published and tolerance are numbers, the tolerance not negative")
+        if (self.over is not None) != (self.statistic in DERIVED):
+            raise ValueError(f"over belongs to a statistic of {DERIVED}")
+        if (self.versus is not None) != (self.statistic == "rank_correlation"):
+            raise ValueError("versus belongs to rank_correlation")
+        if self.minus is not None and not set(self.less) <= {"row", "column", "versus", "dataset", "model", "where"}:
+            raise ValueError("minus is a row, or a mapping of row, column, versus, dataset, model and where")
         if self.sample is not None and not isinstance(self.sample, int):
             raise ValueError("sample is the position of a sample in the test split")
 
@@ -62,6 +76,17 @@ class Claim:
     def key(self) -> tuple[str, ...]:
         """What the measured number is a number of."""
         return tuple(_text(getattr(self, name)) for name in KEY)
+
+    @property
+    def less(self) -> Mapping[str, Any]:
+        """What is different about the number that is taken away."""
+        return {"row": self.minus} if isinstance(self.minus, str) else self.minus or {}
+
+    @property
+    def both(self) -> tuple[Claim, ...]:
+        """The number, and the one that is taken away, as claims of their own."""
+        first = replace(self, minus=None)
+        return (first, replace(first, **self.less)) if self.less else (first,)
 
     def holds(self, ours: float) -> bool:
         """Whether a measured number fulfils the claim."""
@@ -75,7 +100,7 @@ class Study:
     """One file of claims: experiments/<name>.yaml.
 
     title, about: what the system is. experiment: the preset that measures it. says: a sentence that is made from the
-    measured numbers, {id} for each.
+    measured numbers: {id}, {id_low} and {id_high} for each.
     """
 
     name: str
@@ -108,7 +133,7 @@ def read_study(path: Path) -> Study:
 
 def measure(study: Study, evidence: Evidence) -> pd.DataFrame:
     """Our numbers, one row a claim: the key, then ours, low, high, n and measured; NaN where nothing was measured."""
-    rows = [(*claim.key, *_ours(claim, evidence.frame), evidence.measured) for claim in study.claims]
+    rows = [(*claim.key, *_ours(claim, evidence), evidence.measured) for claim in study.claims]
     return pd.DataFrame(rows, columns=[*KEY, *MEASURED])
 
 
@@ -120,10 +145,13 @@ def judge(study: Study, measured: pd.DataFrame | None) -> pd.DataFrame:
 
 def sentences(study: Study, judged: pd.DataFrame) -> list[str]:
     """The study's sentences with the measured numbers in them; none where one is missing."""
-    ours = {claim.id: value for claim, value in zip(study.claims, judged["ours"], strict=True) if claim.id}
-    if any(math.isnan(value) for value in ours.values()):
+    told = judged.assign(id=[claim.id for claim in study.claims])
+    told = told[told["id"] != ""]
+    if told["ours"].isna().any():
         return []
-    return [text.format(**ours) for text in study.says]
+    ends = {"": "ours", "_low": "low", "_high": "high"}
+    numbers = [dict(zip(told["id"] + end, told[name], strict=True)) for end, name in ends.items()]
+    return [text.format(**numbers[0], **numbers[1], **numbers[2]) for text in study.says]
 
 
 def _judged(claim: Claim, found: Mapping[Any, Any]) -> dict[str, object]:
@@ -148,34 +176,61 @@ def _judged(claim: Claim, found: Mapping[Any, Any]) -> dict[str, object]:
     }
 
 
-def _ours(claim: Claim, frame: pd.DataFrame) -> tuple[float, float, float, int]:
+def _ours(claim: Claim, evidence: Evidence) -> tuple[float, float, float, int]:
     """Our number, the ends of its interval (of a median: the quartiles), and how many values are behind it."""
-    values = _values(claim, claim.row, frame)
-    if claim.minus is not None:
-        values = (values - _values(claim, claim.minus, frame)).dropna()
+    if claim.statistic in DERIVED:
+        return derive(claim.statistic, [_tables(each, evidence) for each in claim.both])
+    values = [_values(_found(each, evidence)) for each in claim.both]
+    paired = values[0] if len(values) == 1 else (values[0] - values[1]).dropna()
     if claim.statistic == "median":
-        q1, median, q3 = quartiles(values.to_numpy())
-        return median, q1, q3, len(values)
-    found = interval(values.to_numpy())
-    return found.mean, found.low, found.high, found.n
+        q1, median, q3 = quartiles(paired.to_numpy())
+        return median, q1, q3, len(paired)
+    return interval(paired.to_numpy())
 
 
-def _values(claim: Claim, row: str | None, frame: pd.DataFrame) -> pd.Series[float]:
-    """One value per sample that all seeds have, their mean; of a number of the run, one per seed."""
-    wanted: dict[str, object] = {"column": claim.column, "method": row, "sample": claim.sample}
+def _found(claim: Claim, evidence: Evidence) -> pd.DataFrame:
+    """The rows of the evidence that a claim speaks of."""
+    frame = evidence.frame
+    wanted: dict[str, object] = {"column": claim.column, "method": claim.row, "sample": claim.sample}
     wanted |= {"dataset": claim.dataset, "model": claim.model}
     for column, value in wanted.items():
         frame = frame if value is None else frame[frame[column] == value]
+    for key, value in claim.where.items():
+        frame = frame[evidence.setting(key).loc[frame.index] == str(value)]
+    return frame
+
+
+def _values(frame: pd.DataFrame) -> pd.Series[float]:
+    """One value per sample that all seeds have, their mean; of a number of the run, one per seed."""
     if frame["sample"].isna().all():
         return frame.groupby("seed")["value"].mean()
     return frame.pivot_table("value", "sample", "seed").mean(axis=1, skipna=False).dropna()
 
 
+def _tables(claim: Claim, evidence: Evidence) -> list[pd.DataFrame]:
+    """What a derived number is derived from: a row per sample; more is better where the measure has a direction."""
+    columns = [claim.column] if claim.versus is None else [claim.column, claim.versus]
+    return [_table(replace(claim, column=column), evidence) for column in columns]
+
+
+def _table(claim: Claim, evidence: Evidence) -> pd.DataFrame:
+    """Columns (setting, method), or what `over` names alone. A number of the run is the same for every sample."""
+    frame = _found(claim, evidence)
+    frame = frame if claim.row else frame[~frame["method"].map(is_random).astype(bool)]
+    if claim.over != "method":
+        frame = frame.assign(over=evidence.setting(str(claim.over)).loc[frame.index])
+    items = {"kendall_distance": ["over", "method"]}.get(claim.statistic, ["over" if "over" in frame else "method"])
+    sign = 1.0 if evidence.higher_is_better(claim.column) else -1.0
+    return sign * frame.fillna({"sample": WHOLE}).pivot_table("value", "sample", items)
+
+
 def _key(row: Mapping[Any, Any]) -> tuple[str, ...]:
-    return tuple(_text(row[name]) for name in KEY)
+    return tuple(_text(row.get(name)) for name in KEY)
 
 
 def _text(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(_text(each) if isinstance(each, Mapping) else f"{key}={each}" for key, each in value.items())
     return "" if value is None or value != value else str(value)
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
+from lrp_bench.contracts import Measure
 from lrp_bench.report.artifacts import Artifacts
 from lrp_bench.report.collect import latest
 
-COLUMNS = ("method", "dataset", "model", "seed", "column", "sample", "value")
+COLUMNS = ("run", "method", "dataset", "model", "seed", "column", "sample", "value")
 OF_A_RUN = ("test_", "explain_seconds")  # metrics of the run itself, not of its samples
 
 
@@ -19,12 +20,24 @@ OF_A_RUN = ("test_", "explain_seconds")  # metrics of the run itself, not of its
 class Evidence:
     """The numbers of the latest finished sweep of an experiment.
 
-    frame: columns method, dataset, model, seed, column (a measure, score, prediction, or a number of the run), sample
-    (NaN for a number of the run), value. measured: when, and with which versions.
+    frame: columns run, method, dataset, model, seed, column (a measure, score, prediction, or a number of the run),
+    sample (NaN for a number of the run), value. measured: when, and with which versions. settings: run -> its flattened
+    config. measures: name -> what it means.
     """
 
     frame: pd.DataFrame
     measured: str
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    measures: Mapping[str, Measure] = field(default_factory=dict)
+
+    def setting(self, key: str) -> pd.Series[Any]:
+        """Of each row of the frame what its run was made with: a choice (imputer) or a value (trainer.max_epochs)."""
+        values = {run: each.get(f"names.{key}", each.get(key)) for run, each in self.settings.items()}
+        return self.frame["run"].map(values)
+
+    def higher_is_better(self, column: str) -> bool:
+        """Whether more is better; so it is of what is no measure, such as an accuracy."""
+        return column not in self.measures or self.measures[column].higher_is_better is not False
 
 
 def gather(uri: str, experiment: str, preset: str) -> Evidence | None:
@@ -34,11 +47,17 @@ def gather(uri: str, experiment: str, preset: str) -> Evidence | None:
         return None
     sweep, explained = found
     frames = [frame for run, files in explained for frame in _frames(run, files)]
-    return Evidence(pd.concat(frames, ignore_index=True), _measured(sweep))
+    return Evidence(
+        pd.concat(frames, ignore_index=True),
+        _measured(sweep),
+        {run.info.run_id: run.data.params for run, _ in explained},
+        {name: measure for _, files in explained for name, measure in files.measures.items()},
+    )
 
 
 def _frames(run: Any, files: Artifacts) -> Iterator[pd.DataFrame]:
     identity = {key: run.data.tags.get(key, "") for key in ("method", "dataset", "model", "seed")}
+    identity["run"] = run.info.run_id
     scores = files.scores.melt("sample", var_name="column", value_name="value")
     yield scores.assign(**identity)[list(COLUMNS)].astype({"value": float, "sample": float})
     own = {name: value for name, value in run.data.metrics.items() if name.startswith(OF_A_RUN)}

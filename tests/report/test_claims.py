@@ -27,7 +27,10 @@ ROWS = [
     ("random", "0", "test_accuracy", float("nan"), 0.9),
 ]
 FRAME = pd.DataFrame(
-    [(method, "iris", "mlp", seed, column, sample, value) for method, seed, column, sample, value in ROWS],
+    [
+        (f"{method}{seed}", method, "iris", "mlp", seed, column, sample, value)
+        for method, seed, column, sample, value in ROWS
+    ],
     columns=list(COLUMNS),
 )
 

@@ -34,6 +34,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "rank": Kind("Rank agreement", 0.0, functional.rank_agreement),
         "sign": Kind("Sign agreement", 0.0, functional.sign_agreement),
         "signed_rank": Kind("Signed rank agreement", 0.0, functional.signed_rank_agreement),
+        "rank_correlation": Kind("Rank correlation", -1.0, lambda a, b, k: functional.spearman(a.abs(), b.abs())),
         "pairwise_rank": Kind("Pairwise rank", 0.0, lambda a, b, k: functional.pairwise_rank_agreement(a, b)),
     }
 )
@@ -49,10 +50,11 @@ class Agreement(Evaluator):
     Args:
         kinds: of spearman, pearson, cosine, kendall and the measures of Krishna et al. 2022: top_k (the share of the k
             largest in |relevance| that both have), rank, sign, signed_rank (those of them with the same rank, sign or
-            both) and pairwise_rank (pairs of units in the same order of |relevance|). The first is the headline.
+            both), rank_correlation (Spearman's of |relevance|) and pairwise_rank (pairs of units in the same order of
+            |relevance|). The first is the headline.
         top_share: k as a share of the units, to the nearest whole number, at least 1.
         patch: the side of the squares whose means are compared; None: pixels, or the columns of a table.
-        absolute: compare |relevance| of each unit; Krishna's rank correlation is spearman of these.
+        absolute: compare |relevance| of each unit.
         mask_zeros: leave out, for each sample, the units where both maps are zero.
     """
 

@@ -28,28 +28,34 @@ class Conservation(Evaluator):
     their magnitudes, in the layer where it is largest. Layers: the ledger's entries, and sum |R_in| / sum |R_out| as
     `amplification` (NaN where nothing arrived).
 
+    With a reference input x0 also conservation/completeness, |sum R - (f(x) - f(x0))| / (|f(x) - f(x0)| + tau).
+
     Errors explode where f is near 0: look at the median and the quartiles.
 
     Args:
         tau: keeps the quotients finite at f = 0.
         ledger: whether to look into the layers, which costs a second pass; else, and for methods without a ledger (all
             but LRP), the values are those from end to end.
+        reference: every value of x0, in the units the model takes; None: no such input.
     """
 
     higher_is_better = False
 
-    def __init__(self, tau: float = 1e-9, *, ledger: bool = True) -> None:
+    def __init__(self, tau: float = 1e-9, *, ledger: bool = True, reference: float | None = None) -> None:
         check_number("tau", tau, above=0)
         if not isinstance(ledger, bool):
             raise BenchError(f"Expected ledger to be true or false, got {ledger!r}: change ledger")
-        super().__init__("error", "delta", "amplification", "scale", "ledger")
-        self.tau, self.with_ledger = tau, ledger
+        if reference is not None:
+            check_number("reference", reference)
+        super().__init__("error", "delta", "amplification", "completeness", "scale", "ledger")
+        self.tau, self.with_ledger, self.reference = tau, ledger, reference
         self.layers: list[str] = []
 
     @property
     def measures(self) -> Mapping[str, Measure]:  # type: ignore[override]
         """Of the values that the method seen has."""
-        return {**_END_TO_END, **(_BY_LEDGER if self.layers else {})}
+        complete = {} if self.reference is None else _COMPLETENESS
+        return {**_END_TO_END, **complete, **(_BY_LEDGER if self.layers else {})}
 
     def update(self, explanation: Explanation, context: Context) -> None:
         """Add one batch; of all batches the ledger has the same layers."""
@@ -59,13 +65,17 @@ class Conservation(Evaluator):
         amplification = R.flatten(1).abs().sum(1) / scale
         self.keep(error=conservation_error(R, f, self.tau), delta=conservation_delta(R, f))
         self.keep(amplification=amplification, scale=scale)
+        if self.reference is not None:
+            gained = f - self._score(context, explanation, self.reference)
+            self.keep(completeness=conservation_error(R, gained, self.tau))
         self._name(list(explanation.ledger) if self.with_ledger else [])
         if self.layers:
             self.keep(ledger=torch.stack([_row(explanation, layer) for layer in self.layers], 1))
 
     def compute(self) -> Scores:
         """The values of all samples seen since the last reset, and each layer's."""
-        values = {f"conservation/{name}": self.kept(name) for name in ("error", "delta", "amplification")}
+        whole = (*_END_TO_END, *(() if self.reference is None else _COMPLETENESS))
+        values = {name: self.kept(name.removeprefix("conservation/")) for name in whole}
         if not self.layers:
             return Scores(values, self.measures)
         ledger = self.kept("ledger")  # (samples, layers, quantities)
@@ -75,6 +85,13 @@ class Conservation(Evaluator):
         by_layer = zip(self.layers, ledger.unbind(1), strict=True)
         layers = {layer: dict(zip(QUANTITIES, entry.unbind(1), strict=True)) for layer, entry in by_layer}
         return Scores(values, self.measures, layers=layers)
+
+    @torch.no_grad()
+    def _score(self, context: Context, explanation: Explanation, value: float) -> Tensor:
+        """The explained output for an input of nothing but this value, (batch,)."""
+        x, target = explanation.inputs, explanation.target
+        logits = context.model(torch.full_like(x[:1], value))[0]
+        return logits[target] if target.dim() == 1 else target @ logits
 
     def _name(self, layers: list[str]) -> None:
         if self.update_count > 1 and layers != self.layers:
@@ -107,6 +124,9 @@ _END_TO_END = MappingProxyType(
         "conservation/delta": _measure("Conservation delta"),
         "conservation/amplification": _measure("Amplification", lower=0.0),
     }
+)
+_COMPLETENESS = MappingProxyType(
+    {"conservation/completeness": Measure("Completeness error", "conservation", False, lower=0.0, summary="median")}
 )
 _BY_LEDGER = MappingProxyType(
     {

@@ -17,8 +17,9 @@ class Localisation(Evaluator):
 
     Values: localisation/relevance_mass, the share of positive relevance inside the mask; localisation/relevance_rank,
     the share of the mask among as many pixels of largest relevance; localisation/pointing_game, whether the largest
-    lies inside; NaN for an empty mask. And localisation/mask_share, the mask's share of the pixels: what a map that
-    knows nothing, ties or none, scores in the other three on average.
+    lies inside; localisation/weighted_mass, the mass over the mask's share, 1 for a map that knows nothing (mu_w of
+    Kohlbrenner et al. 2020, whose mu is the mass); NaN for an empty mask. And localisation/mask_share, the mask's share
+    of the pixels: what a map that knows nothing, ties or none, scores in the first three on average.
     """
 
     higher_is_better = True
@@ -27,22 +28,25 @@ class Localisation(Evaluator):
             "localisation/relevance_mass": Measure("Relevance mass", "localisation", True, 0.0, 1.0),
             "localisation/relevance_rank": Measure("Relevance rank", "localisation", True, 0.0, 1.0),
             "localisation/pointing_game": Measure("Pointing game", "localisation", True, 0.0, 1.0),
+            "localisation/weighted_mass": Measure("Weighted mass", "localisation", True, lower=0.0, headline=False),
             "localisation/mask_share": Measure("Mask share", "localisation", None, 0.0, 1.0, headline=False),
         }
     )
 
     def __init__(self) -> None:
-        super().__init__("relevance_mass", "relevance_rank", "pointing_game", "mask_share")
+        super().__init__(*(name.removeprefix("localisation/") for name in self.measures))
 
     def update(self, explanation: Explanation, context: Context) -> None:
         """Add one batch; the context's mask has the inputs' shape without channels."""
         check_relevance(explanation.relevance, explanation.inputs)
         mask, R = _mask(context), per_pixel(explanation.relevance)
+        mass, share = relevance_mass(R, mask), mask.flatten(1).to(R.dtype).mean(1)
         self.keep(
-            relevance_mass=relevance_mass(R, mask),
+            relevance_mass=mass,
             relevance_rank=relevance_rank(R, mask),
             pointing_game=pointing_game(R, mask),
-            mask_share=mask.flatten(1).to(R.dtype).mean(1),
+            weighted_mass=mass / share,
+            mask_share=share,
         )
 
     def compute(self) -> Scores:
