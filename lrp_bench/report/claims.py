@@ -99,7 +99,8 @@ class Claim:
 class Study:
     """One file of claims: experiments/<name>.yaml.
 
-    title, about: what the system is. experiment: the preset that measures it. says: a sentence that is made from the
+    title, about: what the system is. experiment: the preset that measures it; beside: others whose numbers
+    its claims compare with. says: a sentence that is made from the
     measured numbers: {id}, {id_low} and {id_high} for each.
     """
 
@@ -108,7 +109,8 @@ class Study:
     about: str
     experiment: str
     claims: tuple[Claim, ...]
-    says: Sequence[str] = field(default=())
+    says: Sequence[str] = ()
+    beside: Sequence[str] = ()
 
 
 def read_study(path: Path) -> Study:
@@ -117,7 +119,10 @@ def read_study(path: Path) -> Study:
         plain: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
         claims = tuple(Claim(**{"source": plain["source"], **each}) for each in plain["claims"])
         study = Study(
-            path.stem, plain["title"], plain["about"], plain["experiment"], claims, tuple(plain.get("says", ()))
+            path.stem,
+            *(plain[name] for name in ("title", "about", "experiment")),
+            claims,
+            *(tuple(plain.get(name, ())) for name in ("says", "beside")),
         )
     except OSError as error:
         raise BenchError(f"Expected claims in {path}, got: {error}: check the path.") from error
@@ -126,7 +131,7 @@ def read_study(path: Path) -> Study:
         raise BenchError(
             f"Expected title, about, source, experiment and claims ({known}) in {path}, got: {error}"
         ) from error
-    if unknown := set(plain) - {"title", "about", "source", "experiment", "claims", "says"}:
+    if unknown := set(plain) - {"title", "about", "source", "experiment", "claims", "says", "beside"}:
         raise BenchError(f"Expected no {', '.join(sorted(unknown))} in {path}: correct the key.")
     return study
 

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def update(study: Study, folder: Path, uri: str, experiment: str) -> pd.DataFrame:
     """Judge a study by what the store holds, else by its CSV of an earlier time, and write the CSV."""
-    evidence = gather(uri, experiment, study.experiment)
+    evidence = gather(uri, experiment, study.experiment, study.beside)
     measured = _earlier(study, folder) if evidence is None else measure(study, evidence)
     judged = judge(study, measured)
     write(folder / f"{study.name}.csv", judged.to_csv(index=False, lineterminator="\n"))

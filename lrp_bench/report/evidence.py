@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,16 +40,16 @@ class Evidence:
         return column not in self.measures or self.measures[column].higher_is_better is not False
 
 
-def gather(uri: str, experiment: str, preset: str) -> Evidence | None:
-    """What was measured with experiment=PRESET; None where nothing was."""
-    found = latest(uri, experiment, preset)
-    if found is None or not found[1]:
+def gather(uri: str, experiment: str, preset: str, beside: Sequence[str] = ()) -> Evidence | None:
+    """What was measured with experiment=PRESET, and with the presets beside it; None where nothing was."""
+    found = [latest(uri, experiment, each) for each in (preset, *beside)]
+    if found[0] is None or not found[0][1]:
         return None
-    sweep, explained = found
+    explained = [pair for sweep in found if sweep for pair in sweep[1]]
     frames = [frame for run, files in explained for frame in _frames(run, files)]
     return Evidence(
         pd.concat(frames, ignore_index=True),
-        _measured(sweep),
+        _measured(found[0][0]),
         {run.info.run_id: run.data.params for run, _ in explained},
         {name: measure for _, files in explained for name, measure in files.measures.items()},
     )
