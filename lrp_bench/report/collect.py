@@ -134,13 +134,15 @@ def _files(store: Store, run: Run) -> Iterator[Path]:
         yield Path(folder)
 
 
-def latest(uri: str, experiment: str, preset: str) -> tuple[Run, list[tuple[Run, artifacts.Artifacts]]] | None:
+def latest(
+    uri: str, experiment: str, preset: str, sweep: str | None = None
+) -> tuple[Run, list[tuple[Run, artifacts.Artifacts]]] | None:
     """The latest finished sweep of a preset (experiment=NAME, nothing else changed), and its explanations with numbers.
 
-    None where there is no such sweep.
+    sweep: the run id of one of them instead of the latest. None where there is no such sweep.
     """
     store = open_store(uri, experiment)
-    found = store.search({"kind": "sweep", "experiment": preset}, "FINISHED")
+    found = [run for run in _finished(store, preset) if sweep in (None, run.info.run_id)]
     if not found:
         return None
     explained = []
@@ -148,3 +150,18 @@ def latest(uri: str, experiment: str, preset: str) -> tuple[Run, list[tuple[Run,
         with _files(store, run) as folder:
             explained.append((run, artifacts.read(folder)))
     return found[-1], explained
+
+
+def latest_id(uri: str, experiment: str, preset: str) -> str:
+    """The run id of a preset's latest finished sweep. BenchError where there is none."""
+    found = _finished(open_store(uri, experiment), preset)
+    if not found:
+        raise BenchError(
+            f"Expected a finished sweep of experiment={preset} in {uri}, got none: run it first, "
+            f"python -m lrp_bench experiment={preset}"
+        )
+    return str(found[-1].info.run_id)
+
+
+def _finished(store: Store, preset: str) -> list[Run]:
+    return store.search({"kind": "sweep", "experiment": preset}, "FINISHED")

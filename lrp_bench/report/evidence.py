@@ -27,9 +27,9 @@ class Evidence:
     measured: str
 
 
-def gather(uri: str, experiment: str, preset: str) -> Evidence | None:
-    """What was measured with experiment=PRESET; None where nothing was."""
-    found = latest(uri, experiment, preset)
+def gather(uri: str, experiment: str, preset: str, sweep: str | None = None) -> Evidence | None:
+    """What was measured with experiment=PRESET, lately or in this sweep; None where nothing was."""
+    found = latest(uri, experiment, preset, sweep)
     if found is None or not found[1]:
         return None
     sweep, explained = found

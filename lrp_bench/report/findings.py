@@ -6,6 +6,7 @@ import pandas as pd
 
 from lrp_bench.contracts import Measure
 from lrp_bench.report.comparison import Comparison
+from lrp_bench.report.gates import checks, failed_gates
 from lrp_bench.report.ranking import CLOSE, DISAGREE, OTHER_SEEDS, SEEDS, SIGNIFICANT
 
 VERDICTS = {
@@ -32,6 +33,17 @@ def findings(comparison: Comparison) -> tuple[str, ...]:
         for measure, cells in told
     )
     return tuple(sentence for sentence in sentences if sentence)
+
+
+def sanity(comparison: Comparison) -> tuple[str, ...]:
+    """Which methods fail a sanity check, by what; or that none does, or that none was measured."""
+    failed = failed_gates(comparison)
+    if failed:
+        return tuple(f"Fails a sanity check, {check}: {', '.join(methods)}." for check, methods in failed.items())
+    names = [comparison.measures[name].title for name in checks(comparison)]
+    if names:
+        return (f"No method fails a sanity check ({', '.join(names)}).",)
+    return ("No sanity check was measured: metric=[mprt,random_logit] adds two.",)
 
 
 def _cells(comparison: Comparison, measure: str) -> pd.DataFrame:

@@ -1,0 +1,175 @@
+"""report.html: a sweep as one page that can be sent to a colleague."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from lrp_bench.report.claims_tables import CAPTION, HEADER, ClaimsTable
+from lrp_bench.report.comparison import Comparison
+from lrp_bench.report.conditions import differing, is_random
+from lrp_bench.report.findings import sanity
+from lrp_bench.report.layout import Layout, lay_out, unique_titles
+from lrp_bench.report.origin import Origin
+from lrp_bench.report.picture import Picture
+from lrp_bench.report.results import Results
+from lrp_bench.report.samples import galleries
+from lrp_bench.report.summary import Summary, write
+from lrp_bench.report.web import data_uri, render
+
+WIDTH = 110  # characters of a table at a laptop's width
+NAMED = 4  # methods that the heading names
+KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
+UNFINISHED = {
+    "RUNNING": "This sweep has not finished: below is what there is so far.",
+    "KILLED": "This sweep was interrupted: below is what there is. With sweep.resume=true the same command does the rest.",
+    "FAILED": "Some of this sweep gave no numbers: what, and why, stands under “What is missing”.",
+}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure as an address that is the figure."""
+
+    name: str
+    title: str
+    caption: str
+    address: str
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run as its reader finds it. settings: what it does not share with all others."""
+
+    id: str
+    name: str
+    seed: str
+    link: str | None
+    settings: tuple[tuple[str, str], ...]
+
+
+def write_page(
+    results: Results,
+    summary: Summary,
+    pictures: Sequence[Picture],
+    folder: Path,
+    *,
+    origin: Origin,
+    more: Mapping[str, Layout] | None = None,
+    claims: ClaimsTable | None = None,
+) -> Path:
+    """Write report.html into a folder: one file, without a server or a network.
+
+    pictures: figures, shown where there is a PNG or SVG of them; more: further tables under their headings; claims: of
+    the sweep's preset. Raises BenchError where the folder cannot be written.
+    """
+    comparison = summary.comparison
+    every = lay_out(comparison, every=True)
+    headline = {name: measure for name, measure in comparison.measures.items() if measure.headline}
+    settings = [dict(each) for each in results.runs["settings"]]
+    page = render(
+        "report.html",
+        title=_title(comparison),
+        name=results.name,
+        facts=list(_facts(comparison, results, origin)),
+        status=UNFINISHED.get(origin.status, ""),
+        findings=[*summary.table.findings, *sanity(comparison)],
+        table=summary.table,
+        every=every if len(every.columns) > len(summary.table.columns) else None,
+        more=more or {},
+        width=WIDTH,
+        galleries=galleries(results, headline),
+        pictures=list(_shown(pictures)),
+        claims=claims,
+        claims_header=HEADER,
+        claims_caption=CAPTION,
+        missing=[*_failures(comparison), *_unmeasured(comparison)],
+        notes=summary.table.notes,
+        origin=origin,
+        shared=_shared(settings),
+        runs=_runs(results, settings, origin),
+    )
+    return write(folder / "report.html", page)
+
+
+def _title(comparison: Comparison) -> str:
+    methods = [method for method in comparison.methods if not is_random(method)]
+    where = ", ".join(comparison.settings[:3]) + (" ..." if len(comparison.settings) > 3 else "")
+    if not methods:
+        return "A sweep without numbers"
+    named = ", ".join(methods) if len(methods) <= NAMED else f"{len(methods)} methods"
+    return f"{named} on {where}"
+
+
+def _facts(comparison: Comparison, results: Results, origin: Origin) -> Iterator[tuple[str, str]]:
+    """What was compared, heading and text."""
+    cells, runs = comparison.cells, results.runs
+    yield "Data", ", ".join(dict.fromkeys(runs["dataset"])) or "none"
+    models = dict.fromkeys(runs[["dataset", "model"]].itertuples(index=False, name=None))
+    several = len(dict.fromkeys(dataset for dataset, _ in models)) > 1
+    told = [
+        _model(model, f" on {dataset}" * several, origin.quality.get((dataset, model), {})) for dataset, model in models
+    ]
+    yield "Model", "; ".join(told) or "none"
+    counts = sorted(set(cells["samples"])) if len(cells) else []
+    yield (
+        "Explained",
+        f"{' or '.join(map(str, counts)) or 'no'} test samples by each of {len(comparison.methods)} methods",
+    )
+    yield "Seeds", ", ".join(sorted(set(runs["seed"]))) or "none"
+    took = (
+        ""
+        if pd.isna(origin.seconds)
+        else f", took {pd.Timedelta(origin.seconds, 's').round('s')}".replace("0 days ", "")
+    )
+    yield "When", "unknown" if pd.isna(origin.started) else f"{origin.started:%Y-%m-%d %H:%M} UTC{took}"
+    versions = ("lrp_bench", "torch", "captum", "python")
+    yield "Versions", ", ".join(f"{name} {origin.versions[name]}" for name in versions if name in origin.versions)
+    yield "Commit", origin.commit or "not from a checkout"
+
+
+def _model(model: str, where: str, quality: Mapping[str, Sequence[float]]) -> str:
+    told = []
+    for name, values in quality.items():
+        low, high = min(values), max(values)
+        number = f"{low:.3f}" if low == high else f"{low:.3f} to {high:.3f} over {len(values)} seeds"
+        told.append(f"{name.replace('_', ' ')} {number}")
+    return f"{model}{where}" + (f" ({', '.join(told)})" if told else "")
+
+
+def _failures(comparison: Comparison) -> Iterator[str]:
+    for each in comparison.failures:
+        yield f"{each.method} on {each.dataset}, {each.model}: no numbers, since {each.reason.rstrip('. ')}."
+
+
+def _unmeasured(comparison: Comparison) -> Iterator[str]:
+    """Measures that some methods lack on a setting where others have them."""
+    cells, titles = comparison.cells, unique_titles(comparison.measures)
+    for (setting, name), here in cells.groupby(["setting", "measure"], sort=False, observed=True):
+        rows = set(cells.loc[cells["setting"] == setting, "method"])
+        if lacking := [method for method in comparison.methods if method in rows - set(here["method"])]:
+            yield f"{titles[str(name)]}, {setting}: not measured for {', '.join(lacking)}."
+
+
+def _shown(pictures: Sequence[Picture]) -> Iterator[Shown]:
+    for picture in pictures:
+        for path in [path for path in picture.files if path.suffix in KINDS][:1]:
+            address = data_uri(path.read_bytes(), KINDS[path.suffix])
+            yield Shown(picture.name, picture.title, picture.caption, address)
+
+
+def _shared(settings: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
+    different = set(differing(settings))
+    return sorted((key, value) for key, value in (settings[0] if settings else {}).items() if key not in different)
+
+
+def _runs(results: Results, settings: Sequence[Mapping[str, str]], origin: Origin) -> list[RunRow]:
+    keys = sorted(differing(settings))
+    rows = zip(results.runs.index, results.runs["name"], results.runs["seed"], settings, strict=True)
+    return [
+        RunRow(run, name, seed, origin.link(run), tuple((key, each[key]) for key in keys if key in each))
+        for run, name, seed, each in rows
+    ]
