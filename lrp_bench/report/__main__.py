@@ -72,9 +72,8 @@ def _folder_name(name: str, sweep: str) -> str:
 
 
 def _report(options: argparse.Namespace, console: Console) -> None:
-    from lrp_bench.report import bars
     from lrp_bench.report.collect import collect
-    from lrp_bench.report.curves import bands
+    from lrp_bench.report.pictures import draw_all
     from lrp_bench.report.stability_report import write_stability
     from lrp_bench.report.summary import write_tables
     from lrp_bench.report.terminal import render
@@ -82,19 +81,12 @@ def _report(options: argparse.Namespace, console: Console) -> None:
     results = collect(options.uri, options.experiment, None if options.sweep == "latest" else options.sweep)
     folder = options.out / _folder_name(results.name, results.sweep)
     summary = write_tables(results, folder, every=options.all)
-    files = list(summary.files)
-    curves = bands(results)
-    if len(curves):
-        from lrp_bench.report.figures import flip_curves
-
-        files += flip_curves(curves, folder)
-    if len(shares := bars.feature_shares(results)):
-        files += bars.feature_bars(shares, folder)
     stability, more = write_stability(results, folder)
+    drawn = [path for picture in draw_all(results, summary.comparison, folder) for path in picture.files]
     console.print(summary.render(console.width))
     if stability:
         console.print(render(stability, console.width))
-    for path in (*files, *more):
+    for path in (*summary.files, *more, *drawn, folder):
         console.print(Text(str(path)), soft_wrap=True)
 
 

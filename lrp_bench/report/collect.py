@@ -100,6 +100,7 @@ def _explained(run: Run, found: artifacts.Artifacts) -> Explained:
         settings=run.data.params,
         unavailable={key.removeprefix(prefix): tags[key] for key in tags if key.startswith(prefix)},
         artifacts=found,
+        seconds=run.data.metrics.get("explain_seconds", float("nan")),
     )
 
 
@@ -129,7 +130,7 @@ def _files(store: Store, run: Run) -> Iterator[Path]:
         return
     with TemporaryDirectory() as folder:
         there = {item.path for item in store.client.list_artifacts(run.info.run_id)}
-        for name in there & {artifacts.SCORES, artifacts.MEASURES, artifacts.CURVES}:
+        for name in there.intersection(artifacts.FILES):
             store.client.download_artifacts(run.info.run_id, name, folder)
         yield Path(folder)
 

@@ -52,6 +52,7 @@ def test_the_command_writes_tables_and_figures(
     assert sorted(path.name for path in folder.iterdir()) == names
     assert all(str(folder / name) in told for name in names)
     assert "Conservation" in told
+    assert told.splitlines()[-1] == str(folder)
     assert main([*where, "--list"]) == 0
     assert sweep[:8] in capsys.readouterr().out
 
