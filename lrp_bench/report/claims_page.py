@@ -1,4 +1,4 @@
-"""`python -m lrp_bench.report claims`: experiments/README.md and a CSV per experiment, and the tables in every format."""
+"""`python -m lrp_bench.report claims`: experiments/README.md, a CSV per experiment, and the tables in every format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.report.claims import MISSED, NOT_RUN, REACHED, Study, judge, measure, read_study
-from lrp_bench.report.claims_tables import CAPTION, HEADER, claims_table, latex
+from lrp_bench.report.claims_tables import CAPTION, HEADER, ClaimsTable, claims_table, latex
 from lrp_bench.report.evidence import gather
 from lrp_bench.report.summary import write
 
@@ -81,6 +81,12 @@ def update(study: Study, folder: Path, uri: str, experiment: str) -> pd.DataFram
     judged = judge(study, measured)
     write(folder / f"{study.name}.csv", judged.to_csv(index=False, lineterminator="\n"))
     return judged
+
+
+def of_sweep(study: Study, uri: str, experiment: str, sweep: str) -> ClaimsTable | None:
+    """The claims of a study, judged by one sweep alone; None where the sweep is not a finished one of its preset."""
+    evidence = gather(uri, experiment, study.experiment, sweep)
+    return None if evidence is None else claims_table(study, judge(study, measure(study, evidence)))
 
 
 def write_page(folder: Path) -> Path:

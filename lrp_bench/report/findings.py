@@ -6,6 +6,7 @@ import pandas as pd
 
 from lrp_bench.contracts import Measure
 from lrp_bench.report.comparison import Comparison
+from lrp_bench.report.conditions import is_random
 from lrp_bench.report.gates import checks, failed_gates
 from lrp_bench.report.ranking import CLOSE, DISAGREE, OTHER_SEEDS, SEEDS, SIGNIFICANT
 
@@ -36,14 +37,19 @@ def findings(comparison: Comparison) -> tuple[str, ...]:
 
 
 def sanity(comparison: Comparison) -> tuple[str, ...]:
-    """Which methods fail a sanity check, by what; or that none does, or that none was measured."""
-    failed = failed_gates(comparison)
-    if failed:
-        return tuple(f"Fails a sanity check, {check}: {', '.join(methods)}." for check, methods in failed.items())
+    """Which methods fail a sanity check, by what; or that none does, or that none was measured.
+
+    The random map, which must fail, is left out.
+    """
     names = [comparison.measures[name].title for name in checks(comparison)]
-    if names:
-        return (f"No method fails a sanity check ({', '.join(names)}).",)
-    return ("No sanity check was measured: metric=[mprt,random_logit] adds two.",)
+    if not names:
+        return ("No sanity check was measured: metric=[mprt,random_logit] measures two.",)
+    failed = [
+        f"{', '.join(real)} fail{'s' * (len(real) == 1)} a sanity check: {check}."
+        for check, methods in failed_gates(comparison).items()
+        if (real := [method for method in methods if not is_random(method)])
+    ]
+    return tuple(failed) or (f"No method fails a sanity check ({', '.join(names)}).",)
 
 
 def _cells(comparison: Comparison, measure: str) -> pd.DataFrame:

@@ -25,7 +25,7 @@ NAMED = 4  # methods that the heading names
 KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
 UNFINISHED = {
     "RUNNING": "This sweep has not finished: below is what there is so far.",
-    "KILLED": "This sweep was interrupted: below is what there is. With sweep.resume=true the same command does the rest.",
+    "KILLED": "This sweep was interrupted: below is what there is; with sweep.resume=true its command does the rest.",
     "FAILED": "Some of this sweep gave no numbers: what, and why, stands under “What is missing”.",
 }
 
