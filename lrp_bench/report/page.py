@@ -146,8 +146,11 @@ def _failures(comparison: Comparison) -> Iterator[str]:
 
 
 def _unmeasured(comparison: Comparison) -> Iterator[str]:
-    """Measures that some methods lack on a setting where others have them."""
+    """Headline measures that some methods lack on a setting where others have them."""
     cells, titles = comparison.cells, unique_titles(comparison.measures)
+    cells = cells[
+        cells["measure"].map({name: each.headline for name, each in comparison.measures.items()}).astype(bool)
+    ]
     for (setting, name), here in cells.groupby(["setting", "measure"], sort=False, observed=True):
         rows = set(cells.loc[cells["setting"] == setting, "method"])
         if lacking := [method for method in comparison.methods if method in rows - set(here["method"])]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
@@ -25,7 +25,7 @@ ENDS = np.array([(33, 102, 172), (255, 255, 255), (178, 24, 43)])  # against, no
 UNDEFINED = (204, 204, 204)
 ZERO, STEPS = 127, 254  # palette: 0 to 254 from blue by white to red, then what is undefined
 
-Values = Mapping[tuple[str, Hashable], Sequence[tuple[str, str]]]
+Scores = Mapping[tuple[str, Hashable], Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Card:
     """One sample under one method.
 
     picture: an address of a PNG, or marks. limit: the largest |relevance|, the end of this map's scale; share: of the
-    largest of all methods. values: title and number of each measure.
+    largest of all methods. scores: title -> number of each measure, of this sample.
     """
 
     method: str
     limit: float
-    values: Sequence[tuple[str, str]]
+    scores: Mapping[str, str]
     picture: str = ""
     marks: tuple[Mark, ...] = ()
     share: float = 1.0
@@ -70,6 +70,11 @@ class Sample:
     def common(self) -> float:
         """The end of the scale that all maps of the sample share."""
         return max(card.limit for card in self.cards)
+
+    @property
+    def measures(self) -> list[str]:
+        """The titles of what some method has a score for."""
+        return list(dict.fromkeys(title for card in self.cards for title in card.scores))
 
 
 @dataclass(frozen=True)
@@ -97,29 +102,26 @@ def galleries(results: Results, measures: Mapping[str, Measure]) -> list[Gallery
     runs = runs[runs.index.isin(list(results.maps))]
     runs = runs.sort_values("label", key=lambda labels: labels.map(is_random), kind="stable")
     groups = [(str(name), group) for name, group in runs.groupby("setting", sort=False)]
-    values = _values(results, measures)
-    return [_gallery(place, *named, results.maps, values, ROOM // len(groups)) for place, named in enumerate(groups)]
+    scores = _scores(results, measures)
+    return [_gallery(place, *named, results.maps, scores, ROOM // len(groups)) for place, named in enumerate(groups)]
 
 
-def _values(results: Results, measures: Mapping[str, Measure]) -> Values:
+def _scores(results: Results, measures: Mapping[str, Measure]) -> Scores:
     """(run, sample) -> title and number of each measure."""
-    titles = {
-        name: f"{title} {ARROWS[measures[name].higher_is_better]}".rstrip()
-        for name, title in unique_titles(measures).items()
-    }
+    arrows = {name: ARROWS[measure.higher_is_better] for name, measure in measures.items()}
+    titles = {name: f"{title} {arrows[name]}".rstrip() for name, title in unique_titles(measures).items()}
     shown = {sample for maps in results.maps.values() for sample in maps.sample.tolist()}
     frame = results.frame
     frame = frame[frame["measure"].isin(list(titles)) & frame["sample"].isin(shown)]
-    order = {name: place for place, name in enumerate(titles)}
-    found: dict[tuple[str, Hashable], list[tuple[int, str, str]]] = {}
+    found: dict[tuple[str, Hashable], dict[str, str]] = {}
     for run, sample, name, value in frame[["run", "sample", "measure", "value"]].itertuples(index=False):
-        text = "undefined" if np.isnan(value) else f"{value:.3g}"
-        found.setdefault((run, sample), []).append((order[name], titles[name], text))
-    return {key: [told[1:] for told in sorted(each)] for key, each in found.items()}
+        if not np.isnan(value):
+            found.setdefault((run, sample), {})[name] = f"{value:.3g}"
+    return {key: {titles[name]: told[name] for name in measures if name in told} for key, told in found.items()}
 
 
 def _gallery(
-    place: int, setting: str, runs: pd.DataFrame, maps: Mapping[str, Maps], values: Values, room: int
+    place: int, setting: str, runs: pd.DataFrame, maps: Mapping[str, Maps], scores: Scores, room: int
 ) -> Gallery:
     seed = str(runs["seed"].iloc[0])
     of_seed = {label: run for run, label in runs[runs["seed"] == seed]["label"].items()}
@@ -127,7 +129,7 @@ def _gallery(
     first = next(iter(chosen.values()))[1]
     every = list(dict.fromkeys(sample for _, each in chosen.values() for sample in each.sample.tolist()))
     side = max(first.relevance.shape[1:])
-    samples = tuple(_fitting((_sample(f"sample-{place}-{index}", index, chosen, values) for index in every), room))
+    samples = tuple(_fitting((_sample(f"sample-{place}-{index}", index, chosen, scores) for index in every), room))
     return Gallery(setting, first.kind, first.unit, side <= CRISP, seed, len(every), samples)
 
 
@@ -139,14 +141,14 @@ def _fitting(samples: Iterator[Sample], room: int) -> Iterator[Sample]:
         yield sample
 
 
-def _sample(name: str, index: int, chosen: Mapping[str, tuple[str, Maps]], values: Values) -> Sample:
+def _sample(name: str, index: int, chosen: Mapping[str, tuple[str, Maps]], scores: Scores) -> Sample:
     there = {
         label: (run, maps, int(np.flatnonzero(maps.sample == index)[0]))
         for label, (run, maps) in chosen.items()
         if index in maps.sample
     }
     _, first, place = next(iter(there.values()))
-    cards = [_card(label, maps, place, values.get((run, index), ())) for label, (run, maps, place) in there.items()]
+    cards = [_card(label, maps, place, scores.get((run, index), {})) for label, (run, maps, place) in there.items()]
     common = max(card.limit for card in cards)
     return Sample(
         id=name,
@@ -159,7 +161,7 @@ def _sample(name: str, index: int, chosen: Mapping[str, tuple[str, Maps]], value
     )
 
 
-def _card(method: str, maps: Maps, place: int, values: Sequence[tuple[str, str]]) -> Card:
+def _card(method: str, maps: Maps, place: int, scores: Mapping[str, str]) -> Card:
     relevance = maps.relevance[place].astype(np.float64)
     words = maps.sentence(place)
     relevance = relevance[: len(words)] if words else relevance
@@ -167,11 +169,11 @@ def _card(method: str, maps: Maps, place: int, values: Sequence[tuple[str, str]]
     limit = float(finite.max()) if finite.size else 0.0
     shares = relevance / (limit or 1.0)
     if maps.kind == "image":
-        return Card(method, limit, values, picture=_picture(shares))
+        return Card(method, limit, scores, picture=_picture(shares))
     names = words or maps.features or tuple(map(str, range(len(relevance))))
     inputs = [""] * len(names) if words else [f"{value:.4g}" for value in maps.inputs[place].tolist()]
     told = zip(names, shares.tolist(), relevance.tolist(), inputs, strict=True)
-    return Card(method, limit, values, marks=tuple(Mark(*each) for each in told))
+    return Card(method, limit, scores, marks=tuple(Mark(*each) for each in told))
 
 
 def _picture(shares: NDArray[np.floating[Any]]) -> str:
