@@ -30,7 +30,7 @@ class Origin:
     command: str
     preset: str
     status: str
-    started: pd.Timestamp
+    started: pd.Timestamp | None
     seconds: float
     commit: str
     versions: Mapping[str, str]
@@ -58,7 +58,7 @@ def origin(uri: str, experiment: str, sweep: str) -> Origin:
         command=_command(tags, run.data.params),
         preset=tags.get("experiment", ""),
         status=run.info.status,
-        started=started or pd.NaT,
+        started=started,
         seconds=(ended - started).total_seconds() if started and ended else float("nan"),
         commit=_commit(tags),
         versions={key.removeprefix("version."): tags[key] for key in sorted(tags) if key.startswith("version.")},

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-
-import pandas as pd
 
 from lrp_bench.report.claims_tables import CAPTION, HEADER, ClaimsTable
 from lrp_bench.report.comparison import Comparison
 from lrp_bench.report.conditions import differing, is_random
 from lrp_bench.report.findings import sanity
+from lrp_bench.report.gates import GATE
 from lrp_bench.report.layout import Layout, lay_out, unique_titles
 from lrp_bench.report.origin import Origin
 from lrp_bench.report.picture import Picture
@@ -22,6 +23,7 @@ from lrp_bench.report.web import data_uri, render
 
 WIDTH = 110  # characters of a table at a laptop's width
 NAMED = 4  # methods that the heading names
+VERSIONS = ("lrp_bench", "torch", "captum", "python")
 KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
 UNFINISHED = {
     "RUNNING": "This sweep has not finished: below is what there is so far.",
@@ -68,7 +70,11 @@ def write_page(
     """
     comparison = summary.comparison
     every = lay_out(comparison, every=True)
-    headline = {name: measure for name, measure in comparison.measures.items() if measure.headline}
+    directed = {
+        name: measure
+        for name, measure in comparison.measures.items()
+        if measure.headline and measure.higher_is_better is not None
+    }
     settings = [dict(each) for each in results.runs["settings"]]
     page = render(
         "report.html",
@@ -81,7 +87,8 @@ def write_page(
         every=every if len(every.columns) > len(summary.table.columns) else None,
         more=more or {},
         width=WIDTH,
-        galleries=galleries(results, headline),
+        gated=any(GATE in method for method in summary.table.methods),
+        galleries=galleries(results, directed),
         pictures=list(_shown(pictures)),
         claims=claims,
         claims_header=HEADER,
@@ -105,39 +112,41 @@ def _title(comparison: Comparison) -> str:
 
 
 def _facts(comparison: Comparison, results: Results, origin: Origin) -> Iterator[tuple[str, str]]:
-    """What was compared, heading and text."""
-    cells, runs = comparison.cells, results.runs
-    yield "Data", ", ".join(dict.fromkeys(runs["dataset"])) or "none"
-    models = dict.fromkeys(runs[["dataset", "model"]].itertuples(index=False, name=None))
-    several = len(dict.fromkeys(dataset for dataset, _ in models)) > 1
-    told = [
-        _model(model, f" on {dataset}" * several, origin.quality.get((dataset, model), {})) for dataset, model in models
-    ]
-    yield "Model", "; ".join(told) or "none"
-    counts = sorted(set(cells["samples"])) if len(cells) else []
-    yield (
-        "Explained",
-        f"{' or '.join(map(str, counts)) or 'no'} test samples by each of {len(comparison.methods)} methods",
-    )
-    yield "Seeds", ", ".join(sorted(set(runs["seed"]))) or "none"
-    took = (
-        ""
-        if pd.isna(origin.seconds)
-        else f", took {pd.Timedelta(origin.seconds, 's').round('s')}".replace("0 days ", "")
-    )
-    yield "When", "unknown" if pd.isna(origin.started) else f"{origin.started:%Y-%m-%d %H:%M} UTC{took}"
-    versions = ("lrp_bench", "torch", "captum", "python")
-    yield "Versions", ", ".join(f"{name} {origin.versions[name]}" for name in versions if name in origin.versions)
+    """What was compared: headings and texts."""
+    yield "Data", ", ".join(dict.fromkeys(results.runs["dataset"])) or "none"
+    yield "Model", "; ".join(_models(results, origin)) or "none"
+    yield "Explained", _explained(comparison)
+    yield "Seeds", ", ".join(sorted(set(results.runs["seed"]))) or "none"
+    yield "When", _when(origin)
+    yield "Versions", ", ".join(f"{name} {origin.versions[name]}" for name in VERSIONS if name in origin.versions)
     yield "Commit", origin.commit or "not from a checkout"
 
 
-def _model(model: str, where: str, quality: Mapping[str, Sequence[float]]) -> str:
-    told = []
-    for name, values in quality.items():
-        low, high = min(values), max(values)
-        number = f"{low:.3f}" if low == high else f"{low:.3f} to {high:.3f} over {len(values)} seeds"
-        told.append(f"{name.replace('_', ' ')} {number}")
-    return f"{model}{where}" + (f" ({', '.join(told)})" if told else "")
+def _models(results: Results, origin: Origin) -> Iterator[str]:
+    places = dict.fromkeys(results.runs[["dataset", "model"]].itertuples(index=False, name=None))
+    for dataset, model in places:
+        where = f" on {dataset}" if len(set(results.runs["dataset"])) > 1 else ""
+        told = [_quality(name, values) for name, values in origin.quality.get((dataset, model), {}).items()]
+        yield f"{model}{where}" + (f" ({', '.join(told)})" if told else "")
+
+
+def _quality(name: str, values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    spread = f" to {high:.3f} over {len(values)} seeds" if high > low else ""
+    return f"{name.replace('_', ' ')} {low:.3f}{spread}"
+
+
+def _explained(comparison: Comparison) -> str:
+    counts = " or ".join(map(str, sorted(set(comparison.samples.values())))) or "no"
+    random = sum(map(is_random, comparison.methods))
+    return f"{counts} test samples, {len(comparison.methods) - random} methods{' and random maps' if random else ''}"
+
+
+def _when(origin: Origin) -> str:
+    if origin.started is None:
+        return "unknown"
+    took = "" if math.isnan(origin.seconds) else f", took {timedelta(seconds=round(origin.seconds))}"
+    return f"{origin.started:%Y-%m-%d %H:%M} UTC{took}"
 
 
 def _failures(comparison: Comparison) -> Iterator[str]:

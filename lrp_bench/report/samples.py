@@ -109,7 +109,9 @@ def galleries(results: Results, measures: Mapping[str, Measure]) -> list[Gallery
 def _scores(results: Results, measures: Mapping[str, Measure]) -> Scores:
     """(run, sample) -> title and number of each measure."""
     arrows = {name: ARROWS[measure.higher_is_better] for name, measure in measures.items()}
-    titles = {name: f"{title} {arrows[name]}".rstrip() for name, title in unique_titles(measures).items()}
+    titles = {
+        name: f"{title}\N{NO-BREAK SPACE}{arrows[name]}".rstrip() for name, title in unique_titles(measures).items()
+    }
     shown = {sample for maps in results.maps.values() for sample in maps.sample.tolist()}
     frame = results.frame
     frame = frame[frame["measure"].isin(list(titles)) & frame["sample"].isin(shown)]
