@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lrp_bench.contracts import Measure
-from lrp_bench.report.artifacts import CURVE_COLUMNS, LAYER_COLUMNS, Artifacts
+from lrp_bench.report.artifacts import CURVE_COLUMNS, LAYER_COLUMNS, SAMPLE_COLUMNS, Artifacts
 from lrp_bench.report.maps import Maps
 
 IDENTITY = ("dataset", "model", "method", "seed")
@@ -53,7 +53,8 @@ class Results:
     frame: one row per run x measure x sample, columns run, dataset, model, method, seed, measure, sample, value;
     curves: one row per point, columns run, curve, sample, fraction, value; layers: one row per run x layer x sample,
     from the output down, columns run, layer, sample and the quantities; maps: run id -> the relevance of its first
-    samples, of those that kept it; runs: indexed by run id in the order they started, columns name, dataset, model,
+    samples, of those that kept it; outputs: one row per run x sample, columns run, sample, label, prediction, score;
+    runs: indexed by run id in the order they started, columns name, dataset, model,
     method, seed, settings (dict), samples (frozenset), seconds; notes: what a reader must know.
     """
 
@@ -64,6 +65,7 @@ class Results:
     curves: pd.DataFrame
     layers: pd.DataFrame
     maps: Mapping[str, Maps]
+    outputs: pd.DataFrame
     measures: Mapping[str, Measure]
     failures: tuple[Failure, ...]
     notes: tuple[str, ...]
@@ -79,6 +81,7 @@ def assemble(sweep: str, name: str, explained: Sequence[Explained], failures: Se
         frame=_frame(explained, measures),
         curves=_curves(explained),
         layers=_layers(explained),
+        outputs=_outputs(explained),
         maps={each.run: each.artifacts.maps for each in explained if each.artifacts.maps is not None},
         measures=measures,
         failures=tuple(failures),
@@ -161,6 +164,12 @@ def _curves(explained: Sequence[Explained]) -> pd.DataFrame:
         if len(each.artifacts.curves)
     ]
     return pd.concat(frames, ignore_index=True) if frames else empty
+
+
+def _outputs(explained: Sequence[Explained]) -> pd.DataFrame:
+    frames = [each.artifacts.scores[[*SAMPLE_COLUMNS]].assign(run=each.run) for each in explained]
+    columns = ["run", *SAMPLE_COLUMNS]
+    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
 
 
 def _layers(explained: Sequence[Explained]) -> pd.DataFrame:

@@ -129,6 +129,7 @@ def _made(
         curves=pd.DataFrame(points, columns=["curve", "run", "sample", "fraction", "value"]),
         layers=pd.DataFrame(columns=["run", "layer", "sample"]),
         maps={},
+        outputs=pd.DataFrame(columns=["run", "sample", "label", "prediction", "score"]),
         measures=measures,
         failures=(Failure("digits", "mlp", "zbox", "no box"),),
         notes=(),
