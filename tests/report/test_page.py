@@ -106,7 +106,7 @@ def test_colours_are_linear_in_the_relevance_and_centred(results: Made) -> None:
     assert (card.limit, card.share, gallery.crisp) == (2.0, 1.0, True)
 
 
-def test_maps_of_other_methods_share_a_scale_and_what_is_missing_is_named(results: Made) -> None:
+def test_maps_of_other_methods_share_a_scale_and_what_is_missing_is_named(results: Made, tmp_path: Path) -> None:
     made = results({run: ({}, {"error": [1.0, 2.0]}) for run in ("a", "b", "random")})
     shown = {"a": maps(2, (4,), features=tuple("wxyz")), "random": maps(2, (4,)), "b": maps(1, (4,))}
     shown["b"] = replace(shown["b"], relevance=shown["a"].relevance[:1] * 4)
@@ -118,6 +118,7 @@ def test_maps_of_other_methods_share_a_scale_and_what_is_missing_is_named(result
     assert second.missing == ("b",)
     assert first.cards[0].scores == {"Error\N{NO-BREAK SPACE}↓": "1"}
     assert [mark.name for mark in first.cards[0].marks] == list("wxyz")
+    assert "Green speaks for" in words(page(replace(made, maps=shown), tmp_path))
     marks = [mark.relevance for mark in first.cards[0].marks]
     np.testing.assert_allclose(marks, shown["a"].relevance[0])
 
@@ -142,6 +143,6 @@ def test_fifty_samples_of_ten_rules_stay_below_15_mb(results: Made, tmp_path: Pa
     assert ("that have maps, so that this page stays small" in path.read_text()) == (shown < count)
 
 
-def test_failures_of_html_names_are_escaped(results: Made, tmp_path: Path) -> None:
+def test_names_of_failures_are_escaped(results: Made, tmp_path: Path) -> None:
     made = replace(results({"a": ({}, {"error": [1.0, 2.0]})}), failures=(Failure(EVIL, EVIL, EVIL, EVIL),))
     assert EVIL not in page(made, tmp_path).read_text()
