@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lrp_bench.contracts import BenchError, Run
 from lrp_bench.data.base import TensorData
-from lrp_bench.data.text import TextData, Words
+from lrp_bench.data.text import TextData
 from lrp_bench.evaluation import Evaluation
-from lrp_bench.report import artifacts, statistics
+from lrp_bench.report import artifacts, maps, statistics
+from lrp_bench.report.maps import Maps
 
 
 def keep(run: Run, evaluation: Evaluation, data: TensorData, config: str, folder: Path) -> None:
@@ -114,26 +116,45 @@ def _pictures(evaluation: Evaluation, data: TensorData, folder: Path) -> list[Pa
     from lrp_bench.report.bars import table_maps
     from lrp_bench.report.figures import heatmap_grid
 
-    shown = len(evaluation.inputs)
-    told = (c[:shown].tolist() for c in (evaluation.label, evaluation.prediction, evaluation.score * data.scale))
+    shown = _maps(evaluation, data)
+    kept = maps.write(shown, folder)
     titles = [
-        f"{data.title(label, prediction)}\nscore {score:.3g} {data.unit}".rstrip()
-        for label, prediction, score in zip(*told, strict=True)
+        f"{title}\nscore {score:.3g} {shown.unit}".rstrip()
+        for title, score in zip(shown.titles.tolist(), shown.score.tolist(), strict=True)
     ]
-    if isinstance(data, TextData):
-        return _sentences(data.sentences(evaluation.index[:shown].tolist()), evaluation, titles, folder)
-    features = [f"{name} ({unit})" if unit else name for name, unit in data.features.items()]
-    path = folder / "heatmaps.png"
-    inputs, relevance = data.denormalize(evaluation.inputs).numpy(), evaluation.relevance.numpy() * data.scale
-    heatmap_grid(inputs, relevance, titles, path, features, data.unit)
-    if relevance.ndim > 2:
-        return [path]
-    rows = [", ".join(title.splitlines()[:-1]) for title in titles]
-    return [path, table_maps(inputs, relevance, rows, features, folder / "table.png", data.unit)]
+    if shown.kind == "text":
+        return [kept, *_sentences(shown, titles, folder)]
+    path = heatmap_grid(shown.inputs, shown.relevance, titles, folder / "heatmaps.png", shown.features, shown.unit)
+    if shown.kind == "image":
+        return [kept, path]
+    rows = [", ".join(title.splitlines()) for title in shown.titles.tolist()]
+    table = table_maps(shown.inputs, shown.relevance, rows, shown.features, folder / "table.png", shown.unit)
+    return [kept, path, table]
 
 
-def _sentences(words: Sequence[Words], evaluation: Evaluation, titles: Sequence[str], folder: Path) -> list[Path]:
+def _maps(evaluation: Evaluation, data: TensorData) -> Maps:
+    """The first samples and their relevance, as pictures show them."""
+    count = len(evaluation.inputs)
+    index, label, prediction = (c[:count] for c in (evaluation.index, evaluation.label, evaluation.prediction))
+    told = zip(label.tolist(), prediction.tolist(), strict=True)
+    R = evaluation.relevance * data.scale
+    return Maps(
+        sample=index.numpy(),
+        label=label.numpy(),
+        prediction=prediction.numpy(),
+        score=(evaluation.score[:count] * data.scale).numpy(),
+        titles=np.array([data.title(*each) for each in told]),
+        inputs=data.denormalize(evaluation.inputs).numpy(),
+        relevance=(R.sum(1) if R.ndim == 4 else R).float().numpy(),
+        unit=data.unit,
+        features=tuple(f"{name} ({unit})" if unit else name for name, unit in data.features.items()),
+        words=maps.filled(data.sentences(index.tolist())) if isinstance(data, TextData) else None,
+    )
+
+
+def _sentences(shown: Maps, titles: Sequence[str], folder: Path) -> list[Path]:
     from lrp_bench.report.sentences import sentences, write_html, write_png
 
-    told = sentences(words, evaluation.relevance.numpy(), [", ".join(title.splitlines()) for title in titles])
+    words = [shown.sentence(place) for place in range(len(titles))]
+    told = sentences(words, shown.relevance, [", ".join(title.splitlines()) for title in titles])
     return [write_html(told, folder / "sentences.html"), write_png(told, folder / "sentences.png")]

@@ -37,6 +37,8 @@ ALLOWED = {
         "matplotlib",
         "rich",
         "jinja2",
+        "markupsafe",
+        "PIL",
         "pyarrow",
         "yaml",
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
@@ -18,6 +19,7 @@ from lrp_bench.contracts import Batch, BenchError, Explanation, NotApplicable
 from lrp_bench.evaluation import Evaluation, evaluate
 from lrp_bench.explainers.reference import Random
 from lrp_bench.metrics import Agreement, Conservation, Context, Flipping
+from lrp_bench.report import maps
 from lrp_bench.run import Study, run
 from lrp_bench.tracking.memory import MemoryTracker, Record
 
@@ -49,6 +51,11 @@ def test_a_run_gives_one_value_per_sample_and_measure(outputs: Path, tmp_path: P
     assert all(values.shape == (12,) for values in evaluation.values.values())
     assert set(evaluation.values) == set(evaluation.measures)
     assert (tmp_path / "heatmaps.png").exists()
+    kept = maps.read(tmp_path)
+    assert kept is not None
+    assert kept.sample.tolist() == evaluation.index.tolist()[:2]  # pictures=2
+    torch.testing.assert_close(torch.from_numpy(kept.relevance), evaluation.relevance.sum(1))
+    assert 0 <= kept.inputs.min() < kept.inputs.max() <= 1  # as shown, not as the model takes them
     assert (tmp_path / "random" / "scores.parquet").exists()
 
 
@@ -60,6 +67,10 @@ def test_of_texts_the_sentences_are_drawn(outputs: Path, tmp_path: Path) -> None
     assert page.count("<h2>true ") == 3
     assert (tmp_path / "run" / "sentences.png").exists()
     assert not (tmp_path / "run" / "heatmaps.png").exists()
+    kept = maps.read(tmp_path / "run")
+    assert kept is not None
+    assert kept.kind == "text"
+    assert all(f">{html.escape(word)}</span>" in page for place in range(3) for word in kept.sentence(place))
 
 
 def test_the_batch_size_does_not_change_the_numbers(outputs: Path, tmp_path: Path) -> None:
@@ -77,6 +88,7 @@ def test_what_is_tracked(outputs: Path, tmp_path: Path) -> None:
     assert explanation.tags["training_run"] == training.id
     assert explanation.params["rule.alpha"] == "2.0"
     files = {"scores.parquet", "layers.parquet", "measures.json", "config.yaml", "coverage.csv", "heatmaps.png"}
+    files |= {"maps.npz"}
     assert files <= set(explanation.files)
     mean = evaluation.values["conservation/error"].mean().item()
     assert explanation.metrics["conservation/error"] == pytest.approx(mean)

@@ -43,8 +43,10 @@ def test_the_wheel_holds_the_package_and_every_config(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lrp_bench").rglob("*.py")}
     configs = {"lrp_bench/" + path.relative_to(ROOT).as_posix() for path in (ROOT / "conf").rglob("*.yaml")}
+    templates = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lrp_bench").glob("report/templates/*")}
     assert configs
-    assert sources | configs <= names
+    assert templates
+    assert sources | configs | templates <= names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"lrp_bench"}
 
 

@@ -1,4 +1,4 @@
-"""`python -m lrp_bench.report`: tables and figures of a sweep that is in MLflow."""
+"""`python -m lrp_bench.report`: tables, figures and a page of a sweep that is in MLflow."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from lrp_bench.contracts import BenchError
+
+if TYPE_CHECKING:
+    from lrp_bench.report.claims_tables import ClaimsTable
+    from lrp_bench.report.origin import Origin
 
 LONGEST = 100  # characters of a folder's name
 
@@ -37,8 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m lrp_bench.report",
-        description="Tables and figures of a sweep in MLflow.",
+        description="Tables, figures and a page, report.html, of a sweep in MLflow.",
         epilog="python -m lrp_bench.report claims --help: published numbers beside those in the store.",
+    )
+    parser.add_argument(
+        "claims", nargs="?", type=Path, metavar="experiments/NAME.yaml", help="the latest finished sweep of its preset"
     )
     parser.add_argument(
         "--sweep", default="latest", help="run id, the start of one, or run name (default: %(default)s)"
@@ -72,30 +80,58 @@ def _folder_name(name: str, sweep: str) -> str:
 
 
 def _report(options: argparse.Namespace, console: Console) -> None:
-    from lrp_bench.report import bars
     from lrp_bench.report.collect import collect
-    from lrp_bench.report.curves import bands
+    from lrp_bench.report.origin import origin
+    from lrp_bench.report.page import write_page
+    from lrp_bench.report.pictures import draw_all
     from lrp_bench.report.stability_report import write_stability
     from lrp_bench.report.summary import write_tables
     from lrp_bench.report.terminal import render
 
-    results = collect(options.uri, options.experiment, None if options.sweep == "latest" else options.sweep)
+    results = collect(options.uri, options.experiment, _sweep(options))
     folder = options.out / _folder_name(results.name, results.sweep)
     summary = write_tables(results, folder, every=options.all)
-    files = list(summary.files)
-    curves = bands(results)
-    if len(curves):
-        from lrp_bench.report.figures import flip_curves
-
-        files += flip_curves(curves, folder)
-    if len(shares := bars.feature_shares(results)):
-        files += bars.feature_bars(shares, folder)
-    stability, more = write_stability(results, folder)
+    stability, files = write_stability(results, folder)
+    pictures = draw_all(results, summary.comparison, folder)
+    source = origin(options.uri, options.experiment, results.sweep)
+    page = write_page(
+        results,
+        summary,
+        pictures,
+        folder,
+        origin=source,
+        more={"Stability of the rankings": stability} if stability else {},
+        claims=_claims(options, source),
+    )
     console.print(summary.render(console.width))
     if stability:
         console.print(render(stability, console.width))
-    for path in (*files, *more):
+    drawn = (path for picture in pictures for path in picture.files)
+    for path in (*summary.files, *files, *drawn, page):
         console.print(Text(str(path)), soft_wrap=True)
+
+
+def _sweep(options: argparse.Namespace) -> str | None:
+    """The sweep that is asked for; None is the latest."""
+    if options.claims is None:
+        return None if options.sweep == "latest" else str(options.sweep)
+    from lrp_bench.report.claims import read_study
+    from lrp_bench.report.collect import latest_id
+
+    if options.sweep != "latest":
+        raise BenchError(f"Expected a sweep or a file of claims, got both: leave out --sweep or {options.claims}.")
+    return latest_id(options.uri, options.experiment, read_study(options.claims).experiment)
+
+
+def _claims(options: argparse.Namespace, source: Origin) -> ClaimsTable | None:
+    """The claims about a sweep's preset, where there is a file of them."""
+    from lrp_bench.report.claims import read_study
+    from lrp_bench.report.claims_page import of_sweep
+
+    path = options.claims or Path("experiments") / f"{source.preset}.yaml"
+    if not source.preset or not path.is_file():
+        return None
+    return of_sweep(read_study(path), options.uri, options.experiment, source.sweep)
 
 
 if __name__ == "__main__":

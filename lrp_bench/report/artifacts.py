@@ -3,7 +3,7 @@
 scores.parquet: a row per sample, columns sample, label, prediction, score and one per measure; measures.json: measure
 name -> contracts.Measure; curves.parquet: a row per point, columns curve, sample, fraction, value; layers.parquet, of
 methods that look into the model: a row per layer and sample, from the output down, columns layer, sample and one per
-quantity.
+quantity; maps.npz: the relevance of the first samples (see maps.Maps).
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from lrp_bench.contracts import BenchError, Measure
+from lrp_bench.report import maps
+from lrp_bench.report.maps import Maps
 
 SCORES = "scores.parquet"
 MEASURES = "measures.json"
 CURVES = "curves.parquet"
 LAYERS = "layers.parquet"
+MAPS = maps.FILE
+FILES = (SCORES, MEASURES, CURVES, LAYERS, MAPS)
 UNAVAILABLE = "unavailable."  # tag prefix: why a metric or a baseline has no numbers
 SAMPLE_COLUMNS = ("sample", "label", "prediction", "score")
 CURVE_COLUMNS = ("curve", "sample", "fraction", "value")
@@ -33,12 +37,13 @@ LAYER_COLUMNS = ("layer", "sample")  # and the quantities
 
 @dataclass(frozen=True)
 class Artifacts:
-    """What was read back from one run; the frames have the columns the module names."""
+    """What was read back from one run; the frames have the columns that the module names."""
 
     scores: pd.DataFrame
     measures: dict[str, Measure]
     curves: pd.DataFrame
     layers: pd.DataFrame
+    maps: Maps | None = None
 
 
 def write(
@@ -84,7 +89,7 @@ def read(folder: Path) -> Artifacts:
     curves = _columns(folder / CURVES, set(CURVE_COLUMNS)) if has_curves else _no_curves()
     has_layers = (folder / LAYERS).exists()
     layers = _columns(folder / LAYERS, set(LAYER_COLUMNS)) if has_layers else pd.DataFrame(columns=[*LAYER_COLUMNS])
-    return Artifacts(scores, measures, curves, layers)
+    return Artifacts(scores, measures, curves, layers, maps.read(folder))
 
 
 def _check(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from lrp_bench.report.conditions import is_random, labelled
-from lrp_bench.report.figures import Array, save
+from lrp_bench.report.figures import Array
 from lrp_bench.report.results import Results
+from lrp_bench.report.style import COLORS, STYLE, drawing, save, save_both, size
 
 FEATURE = r"relevance/(?!to_)([^/]+)"  # relevance/<feature>, not relevance/<module>/<unit>
 IMPORTANCE = r"permutation/(?!spearman)(.+)"
@@ -35,26 +37,30 @@ def feature_shares(results: Results) -> pd.DataFrame:
     return both.assign(share=both["share"] / whole)
 
 
-def feature_bars(shares: pd.DataFrame, folder: Path, name: str = "features") -> list[Path]:
+@drawing(STYLE)
+def feature_bars(shares: pd.DataFrame, folder: Path, name: str = "features") -> tuple[Path, ...]:
     """Shares of the features as bars, a panel per setting and a colour per method, as PNG and PDF."""
     settings, methods = list(shares["setting"].unique()), list(shares["method"].unique())
-    features = shares["feature"].nunique()
-    high = 0.8 + features * (0.14 + 0.1 * len(methods))
-    figure = Figure(figsize=(1.2 + 4.6 * len(settings), high), layout="constrained")
-    axes = figure.subplots(1, len(settings), squeeze=False, sharey=True)[0]
-    for axis, setting in zip(axes, settings, strict=True):
+    width, rows, columns = size(len(settings), most=2)
+    high = 0.6 + shares["feature"].nunique() * (0.06 + 0.08 * len(methods))
+    figure = Figure(figsize=(width, rows * high + 0.2 * len(methods)), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+    colors = dict(zip(methods, cycle(COLORS), strict=False))
+    for axis, setting in zip(axes, settings, strict=False):
         here = shares[shares["setting"] == setting]
         sns.barplot(
-            here, x="share", y="feature", hue="method", hue_order=methods, ax=axis, palette="colorblind", legend=False
+            here, x="share", y="feature", hue="method", hue_order=methods, ax=axis, palette=colors, legend=False
         )
         axis.set(title=setting, xlabel="share of the mean |relevance|", ylabel="")
         axis.spines[["top", "right"]].set_visible(False)
-    colors = sns.color_palette("colorblind", len(methods))
-    handles = [Patch(color=color, label=method) for color, method in zip(colors, methods, strict=True)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
-    return [save(figure, folder / f"{name}.{kind}", crop=False) for kind in ("png", "pdf")]
+    for axis in axes[len(settings) :]:
+        axis.remove()
+    handles = [Patch(color=colors[method], label=method) for method in methods]
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    return save_both(figure, folder, name)
 
 
+@drawing(STYLE)
 def table_maps(
     inputs: Array, relevance: Array, rows: Sequence[str], features: Sequence[str], path: Path, unit: str = ""
 ) -> Path:

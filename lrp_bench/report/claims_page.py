@@ -1,12 +1,10 @@
-"""`python -m lrp_bench.report claims`: experiments/README.md and a CSV per experiment."""
+"""`python -m lrp_bench.report claims`: experiments/README.md, a CSV per experiment, and the tables in every format."""
 
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from jinja2 import Environment
@@ -14,11 +12,11 @@ from rich.console import Console
 from rich.text import Text
 
 from lrp_bench.contracts import BenchError
-from lrp_bench.report.claims import MISSED, NOT_RUN, REACHED, Study, judge, measure, read_study, sentences
+from lrp_bench.report.claims import MISSED, NOT_RUN, REACHED, Study, judge, measure, read_study
+from lrp_bench.report.claims_tables import CAPTION, HEADER, ClaimsTable, claims_table, latex
 from lrp_bench.report.evidence import gather
 from lrp_bench.report.summary import write
 
-STYLES = {REACHED: "green", MISSED: "red"}
 TEMPLATE = """\
 # Claims
 
@@ -33,24 +31,29 @@ model.
 {% for study, counts in totals -%}
 | [{{ study.title }}](#{{ study.name }}) | `experiment={{ study.experiment }}` | {{ counts | join(" | ") }} |
 {% endfor %}
-{%- for study, table, said, measured, notes in parts %}
-## <a name="{{ study.name }}"></a>{{ study.title }}
+{%- for table in tables %}
+## <a name="{{ table.study.name }}"></a>{{ table.study.title }}
 
-{{ study.about | trim }}
+{{ table.study.about | trim }}
 
-{% for sentence in said -%}
+{% for sentence in table.said -%}
 **{{ sentence }}**
 
 {% endfor -%}
-| claim | row, column | published | ours | difference | allowed | verdict |
+| {{ header | join(" | ") }} |
 |---|---|---:|---:|---:|---:|---|
-{% for row in table -%}
-| {{ row | join(" | ") }} |
+{% for row in table.rows -%}
+| {{ row.cells | map("markdown") | join(" | ") }} |
 {% endfor %}
-{% for note in notes -%}
-{{ note }}
+{% for source in table.sources -%}
+{{ source }}
+{% endfor %}
+{% for deviation in table.deviations -%}
+- {{ deviation }}
+{% if loop.last %}
+{% endif -%}
 {% endfor -%}
-{{ measured }}
+{{ table.measured }}
 {% endfor -%}
 """
 
@@ -60,13 +63,14 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     console = Console()
     studies = _studies(options.folder, options.names)
-    for study in studies:
-        judged = update(study, options.folder, options.uri, options.experiment)
-        verdicts = ", ".join(f"{count} {verdict}" for verdict, count in judged["verdict"].value_counts().items())
-        console.print(Text(f"{study.name}: {verdicts}"))
+    found = {study: update(study, options.folder, options.uri, options.experiment) for study in studies}
+    for study, judged in found.items():
+        console.print(Text(f"{study.name}: {claims_table(study, judged).counts}"))
         for row in judged[judged["verdict"] == MISSED].itertuples():
             console.print(Text(f"  {row.what}: published {row.published:g}, ours {row.ours:g}", style="red"))
-    console.print(Text(str(write_page(options.folder))), soft_wrap=True)
+    files = [write_page(options.folder), *(write_tables(found, options.out) if options.out else ())]
+    for path in files:
+        console.print(Text(str(path)), soft_wrap=True)
     return 0
 
 
@@ -79,19 +83,43 @@ def update(study: Study, folder: Path, uri: str, experiment: str) -> pd.DataFram
     return judged
 
 
+def of_sweep(study: Study, uri: str, experiment: str, sweep: str) -> ClaimsTable | None:
+    """The claims of a study, judged by one sweep alone; None where the sweep is not a finished one of its preset."""
+    evidence = gather(uri, experiment, study.experiment, study.beside, sweep)
+    return None if evidence is None else claims_table(study, judge(study, measure(study, evidence)))
+
+
 def write_page(folder: Path) -> Path:
     """README.md of all studies in a folder, from their CSV files."""
-    parts, totals = [], []
-    for study in _studies(folder, ()):
-        judged = judge(study, _earlier(study, folder))
-        counts = judged["verdict"].value_counts().reindex([REACHED, MISSED, NOT_RUN], fill_value=0)
-        when = sorted({text for text in judged["measured"] if text})
-        table = [_cells(row) for row in judged.to_dict("records")]
-        measured = f"Measured {'; '.join(when)}." if when else "Not measured yet."
-        totals.append((study, [len(judged), *counts]))
-        parts.append((study, table, sentences(study, judged), measured, _notes(judged)))
-    page = Environment(autoescape=False).from_string(TEMPLATE).render(parts=parts, totals=totals)
+    judged = {study: _known(study, folder) for study in _studies(folder, ())}
+    counts = {
+        study: each["verdict"].value_counts().reindex([REACHED, MISSED, NOT_RUN], fill_value=0)
+        for study, each in judged.items()
+    }
+    totals = [(study, [len(judged[study]), *each]) for study, each in counts.items()]
+    environment = Environment(autoescape=False)
+    environment.filters["markdown"] = lambda cell: cell.replace("|", "\\|").replace("\n", " ")
+    tables = [claims_table(study, each) for study, each in judged.items()]
+    page = environment.from_string(TEMPLATE).render(tables=tables, totals=totals, header=HEADER)
     return write(folder / "README.md", page.rstrip() + "\n")
+
+
+def write_tables(judged: Mapping[Study, pd.DataFrame], folder: Path) -> list[Path]:
+    """claims.html, claims.csv and claims.tex of some studies into one folder. judged: of `claims.judge`."""
+    from lrp_bench.report.web import render
+
+    tables = [claims_table(study, each) for study, each in judged.items()]
+    rows = pd.concat([each.assign(study=study.name) for study, each in judged.items()])
+    texts = {
+        "claims.html": render("claims.html", judged=tables, header=HEADER, caption=CAPTION),
+        "claims.csv": rows[["study", *rows.columns.drop("study")]].to_csv(index=False, lineterminator="\n"),
+        "claims.tex": latex(tables),
+    }
+    return [write(folder / name, text) for name, text in texts.items()]
+
+
+def _known(study: Study, folder: Path) -> pd.DataFrame:
+    return judge(study, _earlier(study, folder))
 
 
 def _studies(folder: Path, names: Sequence[str]) -> list[Study]:
@@ -110,59 +138,13 @@ def _earlier(study: Study, folder: Path) -> pd.DataFrame | None:
     return pd.read_csv(path, keep_default_na=False, na_values=numbers, dtype={"sample": str})
 
 
-def _cells(row: Mapping[Any, Any]) -> list[str]:
-    """One line of the table."""
-    published, ours = row["published"], row["ours"]
-    places = _places(published, row["tolerance"])
-    sign = {">=": "≥ ", "<=": "≤ "}.get(row["relation"], "")
-    difference = "" if math.isnan(ours) else f"{ours - published:+.1e}"
-    told = [row["what"], _where(row), f"{sign}{published:.{places}f}", _ours(row, places), difference, _allowed(row)]
-    return [str(cell).replace("|", "\\|").replace("\n", " ") for cell in [*told, row["verdict"]]]
-
-
-def _where(row: Mapping[Any, Any]) -> str:
-    """Row and column of the experiment's own table, and which samples."""
-    parts = [row["row"] or "the model", row["column"]]
-    parts += [f"sample {row['sample']}"] if row["sample"] else []
-    parts += ["median"] if row["statistic"] == "median" else []
-    parts += [f"less {row['minus']}"] if row["minus"] else []
-    places = [row[name] for name in ("model", "dataset") if row[name]]
-    return ", ".join([*parts, *places])
-
-
-def _allowed(row: Mapping[Any, Any]) -> str:
-    if row["relation"] != "=":
-        return ""
-    return f"{100 * row['tolerance']:g} %" if row["relative"] else f"{row['tolerance']:g}"
-
-
-def _ours(row: Mapping[Any, Any], places: int) -> str:
-    ours, low, high = row["ours"], row["low"], row["high"]
-    if math.isnan(ours):
-        return "n.a."
-    if math.isnan(low):
-        return f"{ours:.{places}f}"
-    return f"{ours:.{places}f} [{low:.{places}f}, {high:.{places}f}], n = {row['n']}"
-
-
-def _places(published: float, tolerance: float) -> int:
-    """Decimals that show the published number whole, and a difference as large as the tolerance."""
-    typed = len(f"{published:.10f}".rstrip("0").partition(".")[2])
-    return max(typed, 2, -math.floor(math.log10(tolerance)) if tolerance else 0)
-
-
-def _notes(judged: pd.DataFrame) -> list[str]:
-    sources = [f"Source: {text}." for text in dict.fromkeys(judged["source"])]
-    told = judged[judged["deviation"] != ""].groupby("deviation", sort=False)["what"].apply(", ".join)
-    return [*sources, "", *(f"- {what}: {deviation}" for deviation, what in told.items()), *([""] if len(told) else [])]
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m lrp_bench.report claims", description="Published numbers beside those in the MLflow store."
     )
     parser.add_argument("names", nargs="*", help="which files of the folder, without .yaml (default: all)")
     parser.add_argument("--folder", type=Path, default=Path("experiments"), help="of the claims (default: %(default)s)")
+    parser.add_argument("--out", type=Path, help="folder for the same tables as claims.html, claims.csv and claims.tex")
     parser.add_argument(
         "--uri", default="sqlite:///outputs/mlflow.db", help="where the runs are (default: %(default)s)"
     )

@@ -100,6 +100,7 @@ def _explained(run: Run, found: artifacts.Artifacts) -> Explained:
         settings=run.data.params,
         unavailable={key.removeprefix(prefix): tags[key] for key in tags if key.startswith(prefix)},
         artifacts=found,
+        seconds=run.data.metrics.get("explain_seconds", float("nan")),
     )
 
 
@@ -129,18 +130,20 @@ def _files(store: Store, run: Run) -> Iterator[Path]:
         return
     with TemporaryDirectory() as folder:
         there = {item.path for item in store.client.list_artifacts(run.info.run_id)}
-        for name in there & {artifacts.SCORES, artifacts.MEASURES, artifacts.CURVES}:
+        for name in there.intersection(artifacts.FILES):
             store.client.download_artifacts(run.info.run_id, name, folder)
         yield Path(folder)
 
 
-def latest(uri: str, experiment: str, preset: str) -> tuple[Run, list[tuple[Run, artifacts.Artifacts]]] | None:
+def latest(
+    uri: str, experiment: str, preset: str, sweep: str | None = None
+) -> tuple[Run, list[tuple[Run, artifacts.Artifacts]]] | None:
     """The latest finished sweep of a preset (experiment=NAME, nothing else changed), and its explanations with numbers.
 
-    None where there is no such sweep.
+    sweep: the run id of one of them instead of the latest. None where there is no such sweep.
     """
     store = open_store(uri, experiment)
-    found = store.search({"kind": "sweep", "experiment": preset}, "FINISHED")
+    found = [run for run in _finished(store, preset) if sweep in (None, run.info.run_id)]
     if not found:
         return None
     explained = []
@@ -148,3 +151,18 @@ def latest(uri: str, experiment: str, preset: str) -> tuple[Run, list[tuple[Run,
         with _files(store, run) as folder:
             explained.append((run, artifacts.read(folder)))
     return found[-1], explained
+
+
+def latest_id(uri: str, experiment: str, preset: str) -> str:
+    """The run id of a preset's latest finished sweep. BenchError where there is none."""
+    found = _finished(open_store(uri, experiment), preset)
+    if not found:
+        raise BenchError(
+            f"Expected a finished sweep of experiment={preset} in {uri}, got none: run it first, "
+            f"python -m lrp_bench experiment={preset}"
+        )
+    return str(found[-1].info.run_id)
+
+
+def _finished(store: Store, preset: str) -> list[Run]:
+    return store.search({"kind": "sweep", "experiment": preset}, "FINISHED")

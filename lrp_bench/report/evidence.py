@@ -40,9 +40,11 @@ class Evidence:
         return column not in self.measures or self.measures[column].higher_is_better is not False
 
 
-def gather(uri: str, experiment: str, preset: str, beside: Sequence[str] = ()) -> Evidence | None:
-    """What was measured with experiment=PRESET, and with the presets beside it; None where nothing was."""
-    found = [latest(uri, experiment, each) for each in (preset, *beside)]
+def gather(
+    uri: str, experiment: str, preset: str, beside: Sequence[str] = (), sweep: str | None = None
+) -> Evidence | None:
+    """What was measured with experiment=PRESET, lately or in this sweep, and with the presets beside it; else None."""
+    found = [latest(uri, experiment, preset, sweep), *(latest(uri, experiment, each) for each in beside)]
     if found[0] is None or not found[0][1]:
         return None
     explained = [pair for sweep in found if sweep for pair in sweep[1]]

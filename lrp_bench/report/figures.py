@@ -1,12 +1,11 @@
-"""Figures, drawn without pyplot so that threads and other figures are left alone."""
+"""Maps of one run and perturbation curves of a sweep; without pyplot, so that other figures are left alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,18 +16,15 @@ from numpy.typing import NDArray
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.report.conditions import is_random
+from lrp_bench.report.style import GREY, NEGATIVE, POSITIVE, STYLE, color, drawing, save, save_both, size
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#f0e442")  # Okabe and Ito
-GREY = "#8c8c8c"
-POSITIVE, NEGATIVE = "#1a9850", "#d73027"
 LINES: dict[str, Literal["-", "--", ":"]] = {"morf": "-", "lerf": "--", "random": ":"}
-DPI = 110
 PANEL = 1.25  # inches: the width of an image
-NUMBERED = 12  # conditions up to which a matrix shows its numbers
 
 Array = NDArray[np.floating[Any]]
 
 
+@drawing(STYLE)
 def heatmap_grid(
     images: Array,
     relevance: Array,
@@ -52,62 +48,23 @@ def heatmap_grid(
     return save(_maps(images, relevance.sum(1) if relevance.ndim == 4 else relevance, titles), path)
 
 
-def flip_curves(bands: pd.DataFrame, folder: Path, name: str = "flip_curves") -> list[Path]:
+@drawing(STYLE)
+def flip_curves(bands: pd.DataFrame, folder: Path, name: str = "flip_curves") -> tuple[Path, ...]:
     """MoRF (solid) and LeRF (dashed) curves with 95 % bands, a panel per setting and score, as PNG and PDF.
 
     bands: as `curves.bands` returns them. A good map falls fast on the solid line and late on the dashed one.
     """
     panels = list(bands.groupby(["setting", "score"], sort=False))
-    columns = min(len(panels), 3)
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(0.6 + 3.7 * columns, 1.0 + 2.7 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
     methods = sorted(dict.fromkeys(bands["method"]), key=is_random)
+    width, rows, columns = size(len(panels))
+    figure = Figure(figsize=(width, 0.5 + 0.08 * len(methods) + 2.0 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharey="row").ravel()
     for axis, (_, points) in zip(axes, panels, strict=False):
         _panel(axis, points, methods)
     for axis in axes[len(panels) :]:
         axis.remove()
-    _legend(figure, methods, [order for order in LINES if order in set(bands["order"])], columns)
-    return [save(figure, folder / f"{name}.{kind}") for kind in ("png", "pdf")]
-
-
-def distance_matrices(
-    distances: pd.DataFrame, titles: Mapping[str, str], conditions: Sequence[str], folder: Path, name: str = "stability"
-) -> list[Path]:
-    """Kendall distances between rankings, a panel per measure with its mean, as PNG and PDF.
-
-    distances: columns measure, a, b, distance; titles: measure -> its title, in the order to draw.
-    """
-    columns = min(len(titles), 3)
-    rows, side = -(-len(titles) // columns), max(1.6, 0.42 * len(conditions))
-    margin = 0.3 + 0.065 * max(map(len, conditions))
-    figure = Figure(figsize=(columns * side + margin + 1.0, rows * (side + 0.4) + margin), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    for axis, (measure, title) in zip(axes.ravel(), titles.items(), strict=False):
-        here = distances[distances["measure"] == measure]
-        matrix = _symmetric(here, list(conditions))
-        shown = axis.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
-        for (row, column), value in np.ndenumerate(matrix if len(matrix) <= NUMBERED else np.empty((0, 0))):
-            color = "white" if value > 0.5 else "black"
-            axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=color)
-        axis.set_title(f"{title}\nmean {here['distance'].mean():.3f}", fontsize=9)
-        axis.set_xticks(range(len(conditions)), conditions, rotation=90, fontsize=8)
-        axis.set_yticks(range(len(conditions)), conditions, fontsize=8)
-        axis.tick_params(length=0)
-    for axis in axes.ravel()[len(titles) :]:
-        axis.remove()
-    bar = figure.colorbar(shown, ax=axes, fraction=0.05)
-    bar.set_label("Kendall distance between rankings", fontsize=8)
-    bar.ax.tick_params(labelsize=7)
-    return [save(figure, folder / f"{name}.{kind}") for kind in ("png", "pdf")]
-
-
-def _symmetric(pairs: pd.DataFrame, names: list[str]) -> Array:
-    """From columns a, b, distance to (names, names), zero on the diagonal."""
-    matrix = np.zeros((len(names), len(names)))
-    a, b = (pairs[key].map(names.index).to_numpy(dtype=int) for key in ("a", "b"))
-    matrix[a, b] = matrix[b, a] = pairs["distance"]
-    return matrix
+    _legend(figure, methods, [order for order in LINES if order in set(bands["order"])], 2 if columns == 1 else 4)
+    return save_both(figure, folder, name)
 
 
 def _maps(images: Array, relevance: Array, titles: Sequence[str]) -> Figure:
@@ -117,9 +74,9 @@ def _maps(images: Array, relevance: Array, titles: Sequence[str]) -> Figure:
     across = ((margin, PANEL), (margin + PANEL + 0.1, PANEL), (margin + 2 * PANEL + 0.17, 0.09))
     figure = Figure(figsize=(width, height))
     for place, (image, R, title) in enumerate(zip(images, relevance, titles, strict=True)):
-        bottom, top = (height - 0.3 - (high + 0.1) * place - high) / height, _scale(R)
+        bottom, top = (height - 0.3 - (high + 0.1) * place - high) / height, scale(R)
         box = [figure.add_axes((x / width, bottom, w / width, high / height)) for x, w in across]
-        box[0].imshow(_picture(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+        box[0].imshow(picture(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
         shown = box[1].imshow(R, cmap="RdBu_r", vmin=-top, vmax=top, interpolation="nearest", aspect="auto")
         bar = figure.colorbar(shown, cax=box[2], ticks=[-top, 0, top])
         bar.ax.tick_params(length=2)
@@ -127,8 +84,8 @@ def _maps(images: Array, relevance: Array, titles: Sequence[str]) -> Figure:
         bar.ax.get_yticklabels()[0].set_verticalalignment("bottom")
         bar.ax.get_yticklabels()[2].set_verticalalignment("top")
         figure.text(0.08 / width, bottom + high / height / 2, title, va="center", fontsize=8, linespacing=1.4)
-        _plain(box[0], "input" if place == 0 else "")
-        _plain(box[1], "relevance" if place == 0 else "")
+        plain(box[0], "input" if place == 0 else "")
+        plain(box[1], "relevance" if place == 0 else "")
     return figure
 
 
@@ -142,7 +99,7 @@ def _bars(inputs: Array, relevance: Array, titles: Sequence[str], features: Sequ
         bars = axis.barh(labels, R, color=np.where(R >= 0, POSITIVE, NEGATIVE), height=0.7)
         axis.bar_label(bars, fmt="{:+.3g}", fontsize=7, padding=3)
         axis.axvline(0, color="black", linewidth=0.8)
-        axis.set(xlim=(-1.25 * _scale(R), 1.25 * _scale(R)))
+        axis.set(xlim=(-1.25 * scale(R), 1.25 * scale(R)))
         axis.invert_yaxis()
         axis.set_title(" ".join(title.split()), fontsize=9, loc="left")
         axis.tick_params(labelsize=8, length=2)
@@ -153,31 +110,27 @@ def _bars(inputs: Array, relevance: Array, titles: Sequence[str], features: Sequ
 
 def _panel(axis: Axes, points: pd.DataFrame, methods: Sequence[str]) -> None:
     for (method, order), line in points.groupby(["method", "order"], sort=False):
-        color, style = _color(str(method), methods), LINES[str(order)]
-        fraction = line["fraction"].to_numpy()
-        axis.plot(fraction, line["mean"], style, color=color, linewidth=1.5)
-        axis.fill_between(fraction, line["low"], line["high"], color=color, alpha=0.15, linewidth=0)
-    axis.set_title(str(points["setting"].iloc[0]), fontsize=10)
+        shade, fraction = color(str(method), methods), line["fraction"].to_numpy()
+        axis.plot(fraction, line["mean"], LINES[str(order)], color=shade, linewidth=1.3)
+        axis.fill_between(fraction, line["low"], line["high"], color=shade, alpha=0.15, linewidth=0)
+    axis.set_title(str(points["setting"].iloc[0]))
     axis.set_ylabel(str(points["score"].iloc[0]).replace("_", " "))
     axis.set_xlabel("removed")
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axis.set_xlim(0, 1)
+    axis.tick_params(labelleft=True)
     axis.grid(alpha=0.25, linewidth=0.6)
     axis.spines[["top", "right"]].set_visible(False)
 
 
 def _legend(figure: Figure, methods: Sequence[str], orders: Sequence[str], columns: int) -> None:
     words = {"morf": "most relevant first", "lerf": "least relevant first", "random": "random order"}
-    lines = [Line2D([], [], color=_color(method, methods), linewidth=3, label=method) for method in methods]
+    lines = [Line2D([], [], color=color(method, methods), linewidth=3, label=method) for method in methods]
     lines += [Line2D([], [], color="black", linestyle=LINES[order], label=words[order]) for order in orders]
-    figure.legend(handles=lines, loc="outside lower center", ncols=2 * columns, fontsize=8, frameon=False)
+    figure.legend(handles=lines, loc="outside lower center", ncols=columns)
 
 
-def _color(method: str, methods: Sequence[str]) -> str:
-    return GREY if is_random(method) else COLORS[methods.index(method) % len(COLORS)]
-
-
-def _picture(image: Array) -> Array:
+def picture(image: Array) -> Array:
     """One input as grey (height, width) or RGB (height, width, 3) in [0, 1]; standardised values are spread over it."""
     low, high = float(image.min()), float(image.max())
     if low < 0 or high > 1:
@@ -187,23 +140,15 @@ def _picture(image: Array) -> Array:
     return image.transpose(1, 2, 0) if len(image) == 3 else image.mean(0)
 
 
-def _scale(R: Array) -> float:
+def scale(R: Array) -> float:
     """The largest |R| that is defined; 1 for a map of nothing but zeros."""
     sizes = np.abs(R[np.isfinite(R)])
     return float(sizes.max()) if sizes.any() else 1.0
 
 
-def _plain(axis: Axes, heading: str) -> None:
+def plain(axis: Axes, heading: str) -> None:
+    """A frame without ticks."""
     axis.set_title(heading, fontsize=9)
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
         spine.set(linewidth=0.4, color=GREY)
-
-
-def save(figure: Figure, path: Path, *, crop: bool = True) -> Path:
-    """Write whole or not at all, with text as text in a PDF and no date in either; crop: to what is drawn."""
-    draft = path.with_name(f".{path.name}")
-    with mpl.rc_context({"pdf.fonttype": 42}):
-        metadata = {"CreationDate": None} if path.suffix == ".pdf" else {}
-        figure.savefig(draft, dpi=DPI, format=path.suffix[1:], metadata=metadata, bbox_inches="tight" if crop else None)
-    return draft.replace(path)

@@ -6,6 +6,8 @@ import pandas as pd
 
 from lrp_bench.contracts import Measure
 from lrp_bench.report.comparison import Comparison
+from lrp_bench.report.conditions import is_random
+from lrp_bench.report.gates import checks, failed_gates
 from lrp_bench.report.ranking import CLOSE, DISAGREE, OTHER_SEEDS, SEEDS, SIGNIFICANT
 
 VERDICTS = {
@@ -32,6 +34,22 @@ def findings(comparison: Comparison) -> tuple[str, ...]:
         for measure, cells in told
     )
     return tuple(sentence for sentence in sentences if sentence)
+
+
+def sanity(comparison: Comparison) -> tuple[str, ...]:
+    """Which methods fail a sanity check, by what; or that none does, or that none was measured.
+
+    The random map, which must fail, is left out.
+    """
+    names = [comparison.measures[name].title for name in checks(comparison)]
+    if not names:
+        return ("No sanity check was measured: metric=[mprt,random_logit] measures two.",)
+    failed = [
+        f"{', '.join(real)} fail{'s' * (len(real) == 1)} a sanity check: {check}."
+        for check, methods in failed_gates(comparison).items()
+        if (real := [method for method in methods if not is_random(method)])
+    ]
+    return tuple(failed) or (f"No method fails a sanity check ({', '.join(names)}).",)
 
 
 def _cells(comparison: Comparison, measure: str) -> pd.DataFrame:

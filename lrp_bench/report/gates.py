@@ -28,7 +28,7 @@ def told(gates: Mapping[str, Sequence[str]]) -> Iterator[str]:
 
 def untested(comparison: Comparison) -> Iterator[str]:
     """Whom a sanity check did not test, since its measure is undefined for the samples, or tested on few of them."""
-    for name in _checks(comparison):
+    for name in checks(comparison):
         cells = comparison.cells[comparison.cells["measure"] == name]
         few = cells[cells["n"] < FEW * cells["samples"]]
         if few.empty:
@@ -39,7 +39,8 @@ def untested(comparison: Comparison) -> Iterator[str]:
         yield f"Sanity check {comparison.measures[name].title} is undefined for most samples ({'; '.join(words)})."
 
 
-def _checks(comparison: Comparison) -> dict[str, Measure]:
+def checks(comparison: Comparison) -> dict[str, Measure]:
+    """The measures that are sanity checks."""
     return {
         name: measure
         for name, measure in comparison.measures.items()
@@ -48,7 +49,7 @@ def _checks(comparison: Comparison) -> dict[str, Measure]:
 
 
 def _failed(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
-    for name, measure in _checks(comparison).items():
+    for name, measure in checks(comparison).items():
         cells = comparison.cells[comparison.cells["measure"] == name]
         worse = cells["mean"] < measure.gate if measure.higher_is_better else cells["mean"] > measure.gate
         failing = set(cells.loc[worse, "method"])

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from lrp_bench.contracts import Measure
-from lrp_bench.report.artifacts import CURVE_COLUMNS, Artifacts
+from lrp_bench.report.artifacts import CURVE_COLUMNS, LAYER_COLUMNS, SAMPLE_COLUMNS, Artifacts
+from lrp_bench.report.maps import Maps
 
 IDENTITY = ("dataset", "model", "method", "seed")
 _NONE = np.empty(0, dtype=int)
@@ -29,7 +30,8 @@ class Failure:
 class Explained:
     """A run with numbers.
 
-    settings: its flattened config; unavailable: what has no numbers, a metric or agreement/<baseline> -> why.
+    settings: its flattened config; unavailable: what has no numbers, a metric or agreement/<baseline> -> why; seconds:
+    of the explanations alone, NaN where these were not taken.
     """
 
     run: str
@@ -41,6 +43,7 @@ class Explained:
     settings: Mapping[str, str]
     unavailable: Mapping[str, str]
     artifacts: Artifacts
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,11 @@ class Results:
     """What a sweep measured.
 
     frame: one row per run x measure x sample, columns run, dataset, model, method, seed, measure, sample, value;
-    curves: one row per point, columns run, curve, sample, fraction, value; runs: indexed by run id in the order they
-    started, columns name, dataset, model, method, seed, settings (dict), samples (frozenset); notes: what a reader must
-    know.
+    curves: one row per point, columns run, curve, sample, fraction, value; layers: one row per run x layer x sample,
+    from the output down, columns run, layer, sample and the quantities; maps: run id -> the relevance of its first
+    samples, of those that kept it; outputs: one row per run x sample, columns run, sample, label, prediction, score;
+    runs: indexed by run id in the order they started, columns name, dataset, model,
+    method, seed, settings (dict), samples (frozenset), seconds; notes: what a reader must know.
     """
 
     sweep: str
@@ -58,6 +63,9 @@ class Results:
     runs: pd.DataFrame
     frame: pd.DataFrame
     curves: pd.DataFrame
+    layers: pd.DataFrame
+    maps: Mapping[str, Maps]
+    outputs: pd.DataFrame
     measures: Mapping[str, Measure]
     failures: tuple[Failure, ...]
     notes: tuple[str, ...]
@@ -72,6 +80,9 @@ def assemble(sweep: str, name: str, explained: Sequence[Explained], failures: Se
         runs=_runs(explained),
         frame=_frame(explained, measures),
         curves=_curves(explained),
+        layers=_layers(explained),
+        outputs=_outputs(explained),
+        maps={each.run: each.artifacts.maps for each in explained if each.artifacts.maps is not None},
         measures=measures,
         failures=tuple(failures),
         notes=(*_outdated(explained, measures), *_unavailable(explained)),
@@ -80,11 +91,11 @@ def assemble(sweep: str, name: str, explained: Sequence[Explained], failures: Se
 
 def _runs(explained: Sequence[Explained]) -> pd.DataFrame:
     rows = [
-        (each.name, each.dataset, each.model, each.method, each.seed, each.settings, _samples(each))
+        (each.name, each.dataset, each.model, each.method, each.seed, each.settings, _samples(each), each.seconds)
         for each in explained
     ]
     index = pd.Index([each.run for each in explained], dtype=object)
-    return pd.DataFrame(rows, columns=["name", *IDENTITY, "settings", "samples"], index=index, dtype=object)
+    return pd.DataFrame(rows, columns=["name", *IDENTITY, "settings", "samples", "seconds"], index=index, dtype=object)
 
 
 def _samples(each: Explained) -> frozenset[object]:
@@ -153,3 +164,22 @@ def _curves(explained: Sequence[Explained]) -> pd.DataFrame:
         if len(each.artifacts.curves)
     ]
     return pd.concat(frames, ignore_index=True) if frames else empty
+
+
+def _outputs(explained: Sequence[Explained]) -> pd.DataFrame:
+    frames = [each.artifacts.scores[[*SAMPLE_COLUMNS]].assign(run=each.run) for each in explained]
+    columns = ["run", *SAMPLE_COLUMNS]
+    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+
+
+def _layers(explained: Sequence[Explained]) -> pd.DataFrame:
+    runs = pd.CategoricalDtype([each.run for each in explained])
+    frames = [
+        each.artifacts.layers.assign(run=each.run).astype({"run": runs})
+        for each in explained
+        if len(each.artifacts.layers)
+    ]
+    if not frames:
+        return pd.DataFrame(columns=["run", *LAYER_COLUMNS])
+    joined = pd.concat(frames, ignore_index=True).astype({"layer": "category"})
+    return joined[["run", *(name for name in joined.columns if name != "run")]]

@@ -10,13 +10,14 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from jinja2 import Environment
+from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
 from lrp_bench.contracts import BenchError
-from lrp_bench.report.figures import save
+from lrp_bench.report.style import save
 
 COLORS = mpl.colormaps["RdBu_r"]
 UNDEFINED = "#cccccc"
@@ -96,41 +97,46 @@ def write_html(told: Sequence[Sentence], path: Path) -> Path:
 
 def write_png(told: Sequence[Sentence], path: Path) -> Path:
     """The same as a picture, in letters of one width."""
-    lines = [list(_lines(sentence)) for sentence in told]
-    rows = sum(len(each) + 1.6 for each in lines)
+    broken = [list(lines(sentence, COLUMNS)) for sentence in told]
+    rows = sum(len(each) + 1.6 for each in broken)
     width, height = CHARACTER * (COLUMNS + 2), ROW * rows + 0.1
     figure = Figure(figsize=(width, height))
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set(xlim=(0, COLUMNS + 2), ylim=(rows, -0.4))
     axis.axis("off")
     top = 0.0
-    for sentence, each in zip(told, lines, strict=True):
+    for sentence, each in zip(told, broken, strict=True):
         title = f"{sentence.title}, relevance up to {sentence.scale:.3g}"
         axis.text(1, top + 0.5, title, fontsize=8, color="#555555", va="center", parse_math=False)
         for line, marked in enumerate(each, start=1):
-            for column, word, ground, ink in marked:
-                place = (1 + column - 0.4, top + line + 0.08)
-                axis.add_patch(Rectangle(place, len(word) + 0.8, 0.84, facecolor=ground, linewidth=0))
-                axis.text(
-                    1 + column + len(word) / 2,
-                    top + line + 0.5,
-                    word,
-                    fontsize=FONT,
-                    family="monospace",
-                    color=ink,
-                    ha="center",
-                    va="center",
-                    parse_math=False,  # a dollar is a dollar
-                )
+            mark(axis, marked, 1, top + line, FONT)
         top += len(each) + 1.6
     return save(figure, path, crop=False)
 
 
-def _lines(sentence: Sentence) -> Iterator[list[tuple[int, str, str, str]]]:
+def mark(axis: Axes, line: Sequence[tuple[int, str, str, str]], left: float, top: float, size: float) -> None:
+    """One line of words on their ground, on an axis whose units are characters and lines."""
+    for column, word, ground, ink in line:
+        place = (left + column - 0.4, top + 0.08)
+        axis.add_patch(Rectangle(place, len(word) + 0.8, 0.84, facecolor=ground, linewidth=0))
+        axis.text(
+            left + column + len(word) / 2,
+            top + 0.5,
+            word,
+            fontsize=size,
+            family="monospace",
+            color=ink,
+            ha="center",
+            va="center",
+            parse_math=False,  # a dollar is a dollar
+        )
+
+
+def lines(sentence: Sentence, width: int) -> Iterator[list[tuple[int, str, str, str]]]:
     """Lines of (column, word, ground, ink), broken between words."""
     line, column = list[tuple[int, str, str, str]](), 0
     for word, _, ground, ink in sentence.marked:
-        if line and column + len(word) > COLUMNS:
+        if line and column + len(word) > width:
             yield line
             line, column = [], 0
         line.append((column, word, ground, ink))

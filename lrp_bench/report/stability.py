@@ -49,7 +49,7 @@ class _Condition(NamedTuple):
     samples: frozenset[object]
 
 
-def stability(results: Results) -> Stability | None:
+def stability(results: Results, *, resample: bool = True) -> Stability | None:
     """Normalised Kendall distances between method rankings, for each measure with a direction.
 
     None where the sweep does not hold two conditions and two methods measured under both; `random` is no contestant. A
@@ -57,7 +57,8 @@ def stability(results: Results) -> Stability | None:
     method lacks.
 
     The interval draws samples, the same for all conditions that explained the same ones. Where methods are close,
-    resampled rankings are further apart than the original ones, and the interval leans upwards.
+    resampled rankings are further apart than the original ones, and the interval leans upwards. resample: False leaves
+    it out, NaN, in a fraction of the time.
     """
     conditions = _conditions(results.runs)
     methods = [m for m in (conditions[0].runs if conditions else ()) if all(m in each.runs for each in conditions)]
@@ -73,7 +74,7 @@ def stability(results: Results) -> Stability | None:
             continue
         distances = kendall_distances(_scores(blocks, measure.summary))
         matrices.append(_matrix(name, conditions, differ, distances))
-        rows += [(name, *row) for row in _summary(blocks, measure.summary, differ, distances)]
+        rows += [(name, *row) for row in _summary(blocks, measure.summary, differ, distances, resample=resample)]
     summary = pd.DataFrame(rows, columns=SUMMARY)
     everyone = dict.fromkeys(method for each in conditions for method in each.runs)
     return Stability(
@@ -171,7 +172,7 @@ def _scores(blocks: Sequence[tuple[list[int], Array]], summary: str, *drawn: NDA
 
 
 def _summary(
-    blocks: Sequence[tuple[list[int], Array]], summary: str, differ: Sequence[str], distances: Array
+    blocks: Sequence[tuple[list[int], Array]], summary: str, differ: Sequence[str], distances: Array, *, resample: bool
 ) -> Iterator[tuple[object, ...]]:
     """Over what, mean distance, its interval, and the numbers of conditions and pairs."""
     alone = {key: np.array([key == each for each in differ]) for key in dict.fromkeys(differ) if " and " not in key}
@@ -179,7 +180,7 @@ def _summary(
     weights = np.array([group / group.sum() for group in groups.values()])  # (groups, pairs)
     low = high = np.full(len(groups), np.nan)
     sizes = [block.shape[2] for _, block in blocks]
-    if min(sizes) > 1:
+    if resample and min(sizes) > 1:
         low, high = bootstrap_ends(lambda *d: weights @ kendall_distances(_scores(blocks, summary, *d)), sizes)
     a, b = np.triu_indices(sum(len(places) for places, _ in blocks), 1)
     for place, (key, group) in enumerate(groups.items()):

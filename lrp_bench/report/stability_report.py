@@ -15,12 +15,10 @@ PLACES = 3
 
 
 def write_stability(results: Results, folder: Path) -> tuple[Layout | None, list[Path]]:
-    """Write stability.csv, .md and .tex, stability_pairs.csv and the figure, where there are rankings to compare."""
+    """Write stability.csv, .md and .tex and stability_pairs.csv, where there are rankings to compare."""
     found = stability(results)
     if found is None or found.summary.empty:
         return None, []
-    from lrp_bench.report.figures import distance_matrices
-
     layout = lay_out_stability(found)
     texts = {
         "stability.csv": found.summary.to_csv(index=False, lineterminator="\n"),
@@ -28,9 +26,7 @@ def write_stability(results: Results, folder: Path) -> tuple[Layout | None, list
         "stability.md": tables.markdown(layout),
         "stability.tex": tables.latex(layout, "lrp-bench-stability"),
     }
-    files = [write(folder / name, text) for name, text in texts.items()]
-    titles = unique_titles(found.measures)
-    return layout, [*files, *distance_matrices(found.distances, titles, found.conditions, folder)]
+    return layout, [write(folder / name, text) for name, text in texts.items()]
 
 
 def lay_out_stability(found: Stability) -> Layout:

@@ -29,6 +29,8 @@ LATEX_SPECIAL = {
     "†": r"$^\dagger$",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
     "‡": r"$\ddagger$",
 }
 LATIN_END = "\u0180"
@@ -62,7 +64,7 @@ def markdown(layout: Layout) -> str:
 
 def latex(layout: Layout, label: str = "lrp-bench") -> str:
     r"""`table` environments with booktabs rules, to \input; the first one's caption holds failures and notes."""
-    sentences = _latex_text(" ".join((layout.caption, *layout.failures, *layout.notes)))
+    sentences = latex_text(" ".join((layout.caption, *layout.failures, *layout.notes)))
     captions = [sentences, "Continued."]
     tables = [
         styled(layout, block).to_latex(
@@ -85,11 +87,11 @@ def styled(layout: Layout, block: Sequence[Column]) -> Styler:
     texts = pd.DataFrame([[_latex_cell(cell) for cell in row] for row in _rows(block)], columns=places, dtype=object)
     ranks = [[LATEX_STYLES.get(cell.rank, "") for cell in row] for row in _rows(block)]
     style = texts.style.apply(lambda _: np.array(ranks, dtype=object).reshape(texts.shape), axis=None)
-    style.format_index(_lookup(enumerate(map(_latex_text, layout.methods))), axis=0)
+    style.format_index(_lookup(enumerate(map(latex_text, layout.methods))), axis=0)
     style.format_index(_lookup((column.measure, _latex_header(column, block)) for column in block), axis=1, level=0)
     if not layout.several:
         return style.hide(axis=1, level=1)
-    settings = [_latex_text(column.setting) for column in block]
+    settings = [latex_text(column.setting) for column in block]
     return style.format_index(_lookup(enumerate(settings)), axis=1, level=1)
 
 
@@ -101,7 +103,7 @@ def _rows(block: Sequence[Column]) -> list[tuple[Cell, ...]]:
     return list(zip(*(column.cells for column in block), strict=True))
 
 
-def _latex_text(text: str) -> str:
+def latex_text(text: str) -> str:
     """Text that every LaTeX engine sets as it stands; letters beyond Latin, which pdflatex lacks, become `?`."""
     known = (LATEX_SPECIAL.get(character, character) for character in _one_line(text))
     return "".join(part if len(part) > 1 or part < LATIN_END else "?" for part in known)
@@ -110,8 +112,8 @@ def _latex_text(text: str) -> str:
 def _latex_header(column: Column, block: Sequence[Column]) -> str:
     """The title with its arrow, on as many lines as the width of its settings asks for."""
     width = sum(each.width for each in block if each.measure == column.measure)
-    lines = [_latex_text(line) for line in wrap(column.title, max(width, 12))] or [""]
-    lines[-1] = f"{lines[-1]} {_latex_text(column.arrow)}".strip()
+    lines = [latex_text(line) for line in wrap(column.title, max(width, 12))] or [""]
+    lines[-1] = f"{lines[-1]} {latex_text(column.arrow)}".strip()
     return lines[0] if len(lines) == 1 else "".join((r"\shortstack{", r" \\ ".join(lines), "}"))
 
 

@@ -86,7 +86,7 @@ SMALL = {
     "error": Measure("Error", "conservation", False),
     "ties": Measure("Ties", "flipping", None),
 }
-RUN_COLUMNS = ["name", "dataset", "model", "method", "seed", "settings", "samples"]
+RUN_COLUMNS = ["name", "dataset", "model", "method", "seed", "settings", "samples", "seconds"]
 
 
 @pytest.fixture(scope="session")
@@ -103,7 +103,16 @@ def _made(
     """runs: id -> (what differs from digits, mlp, seed 0; measure -> values)."""
     described, rows, points = {}, [], []
     for run, (tags, values) in runs.items():
-        named = {"name": run, "dataset": "digits", "model": "mlp", "method": run, "seed": "0", "settings": {}, **tags}
+        named = {
+            "name": run,
+            "dataset": "digits",
+            "model": "mlp",
+            "method": run,
+            "seed": "0",
+            "settings": {},
+            "seconds": 1.0,
+            **tags,
+        }
         count = max((len(each) for each in values.values()), default=0)
         ids = (samples or {}).get(run, list(range(count)))
         described[run] = {**named, "samples": frozenset(ids)}
@@ -118,6 +127,9 @@ def _made(
         runs=pd.DataFrame.from_dict(described, orient="index", columns=None if described else RUN_COLUMNS),
         frame=pd.DataFrame(rows, columns=["run", "measure", "sample", "value"]),
         curves=pd.DataFrame(points, columns=["curve", "run", "sample", "fraction", "value"]),
+        layers=pd.DataFrame(columns=["run", "layer", "sample"]),
+        maps={},
+        outputs=pd.DataFrame(columns=["run", "sample", "label", "prediction", "score"]),
         measures=measures,
         failures=(Failure("digits", "mlp", "zbox", "no box"),),
         notes=(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -122,6 +123,32 @@ def test_the_page_and_what_it_keeps(
     tracker.resume(sweep).set_tags({"experiment": "another"})
     assert main(arguments) == 0
     assert (folder / "README.md").read_text() == page  # measured once, it stays
+
+
+def test_the_tables_in_every_format(
+    folder: Path, tracker: MLflowTracker, sweep: str, explain: Callable[..., MLflowRun], request: pytest.FixtureRequest
+) -> None:
+    (folder / "mine.yaml").write_text((folder / "mine.yaml").read_text().replace("two | pipe", "two <b> & 50 %"))
+    tracker.resume(sweep).set_tags({"experiment": request.node.name})
+    explain("zero", {"conservation/error": [0.25] * 19 + [0.5]})
+    out = folder.parent / "out"
+    arguments = ["claims", "--folder", str(folder), "--uri", tracker.uri, "--experiment", "tests"]
+    assert main([*arguments, "--out", str(out)]) == 0
+    rows = pd.read_csv(out / "claims.csv")
+    assert list(rows["verdict"]) == ["reached", "not reached", "not run"]
+    assert list(rows["study"].unique()) == ["mine"]
+    np.testing.assert_allclose(rows["difference"], [0, 0.2625 - 9, np.nan])
+    page = (out / "claims.html").read_text()
+    for words in (
+        "two &lt;b&gt; &amp; 50 %",
+        '<td class="missed">not reached</td>',
+        "1 reached, 1 not reached, 1 not run",
+    ):
+        assert words in page, words
+    tex = (out / "claims.tex").read_text()
+    assert r"two \textless{}b\textgreater{} \& 50 \%" in tex
+    assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 1
+    assert all(line.count(" & ") == 6 for line in tex.splitlines() if line.endswith(r"reached \\"))
 
 
 def test_words_are_of_measured_numbers_only(folder: Path) -> None:

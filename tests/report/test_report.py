@@ -48,12 +48,59 @@ def test_the_command_writes_tables_and_figures(
     assert main([*where, "--sweep", sweep[:10], "--out", str(tmp_path)]) == 0
     told = capsys.readouterr().out
     folder = tmp_path / "test_the_command_writes_tables_and_figures"
-    names = ["flip_curves.pdf", "flip_curves.png", "pairs.csv", "table.csv", "table.md", "table.tex"]
-    assert sorted(path.name for path in folder.iterdir()) == names
+    names = ["flip_curves.pdf", "flip_curves.png", "pairs.csv", "report.html", "table.csv", "table.md", "table.tex"]
+    assert set(names) <= {path.name for path in folder.iterdir()}
     assert all(str(folder / name) in told for name in names)
     assert "Conservation" in told
+    assert told.splitlines()[-1] == str(folder / "report.html")
     assert main([*where, "--list"]) == 0
     assert sweep[:8] in capsys.readouterr().out
+
+
+STUDY = """
+title: A study
+about: about
+source: a book
+experiment: {experiment}
+claims:
+  - {{what: the error, row: epsilon, column: conservation/error, published: 0.5, tolerance: 0.5}}
+"""
+
+
+def test_a_file_of_claims_names_the_sweep_and_its_page_shows_them(
+    tracker: MLflowTracker, sweep: str, explain: Explain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = tmp_path / "mine.yaml"
+    study.write_text(STUDY.format(experiment="named_by_a_file"))
+    given = [str(study), "--uri", tracker.uri, "--experiment", tracker.experiment, "--out", str(tmp_path)]
+    assert main(given) == 1
+    assert "Expected a finished sweep of experiment=named_by_a_file" in capsys.readouterr().err
+    assert main([*given, "--sweep", sweep]) == 1
+    assert "got both" in capsys.readouterr().err
+    explain("epsilon")
+    tracker.resume(sweep).set_tags({"experiment": "named_by_a_file"})
+    assert main(given) == 0
+    page = Path(capsys.readouterr().out.splitlines()[-1]).read_text()
+    assert "Claims: A study" in page
+    assert '<td class="reached">reached</td>' in page
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "KILLED"])
+def test_the_page_of_a_sweep_without_its_end_says_so(
+    tracker: MLflowTracker,
+    explain: Explain,
+    sweep: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    status: str,
+) -> None:
+    explain("epsilon")
+    explain("gamma", error=BenchError("Expected gamma >= 0, got -1."))
+    tracker.store.client.update_run(sweep, status=status)
+    assert main(["--sweep", sweep, "--uri", tracker.uri, "--experiment", "tests", "--out", str(tmp_path)]) == 0
+    page = Path(capsys.readouterr().out.splitlines()[-1]).read_text()
+    assert {"RUNNING": "has not finished", "KILLED": "was interrupted"}[status] in page
+    assert "gamma on digits, mlp: no numbers, since Expected gamma &gt;= 0, got -1." in page
 
 
 def test_a_missing_store_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -143,7 +143,6 @@ def test_table_and_figure_are_written(results: Made, tmp_path: Path) -> None:
     assert layout is not None
     assert [path.name for path in files] == [
         *("stability.csv", "stability_pairs.csv", "stability.md", "stability.tex"),
-        *("stability.png", "stability.pdf"),
     ]
     assert all(path.stat().st_size > 50 for path in files)
     assert "| SRG | **1.000 \\[1.000, 1.000\\]** |" in (tmp_path / "stability.md").read_text()

@@ -163,7 +163,7 @@ def test_the_latex_table_has_the_shape_it_needs() -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.text(st.characters() | st.sampled_from("&%$#_{}[]*\\\\~^<>|`±"), max_size=20))
 def test_no_text_breaks_latex_or_markdown(text: str) -> None:
-    tex = tables._latex_text(text)
+    tex = tables.latex_text(text)
     assert all(ord(character) < 0x180 and character.isprintable() for character in tex)
     bare = re.sub(r"\\(textbackslash|textasciitilde|textasciicircum|textless|textgreater)\{\}|\\[&%$#_{}]", "", tex)
     assert not set(re.sub(r"\{[\[\]*]\}|\$\^?\\(pm|uparrow|downarrow|d?dagger)\$", "", bare)) & set("&%$#_{}[]*\\~^<>")

@@ -1,0 +1,98 @@
+"""Where the relevance goes, layer by layer: the ledger as stacked bars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from lrp_bench.report.conditions import labelled
+from lrp_bench.report.results import Results
+from lrp_bench.report.style import COLORS, GREY, PAGE, STYLE, drawing, save_both
+
+PARTS = {"passed": GREY, "bias": COLORS[0], "stabilizer": COLORS[4], "rule": COLORS[1]}
+MOST = 40  # layers in one figure
+BESIDE = 4  # panels
+
+
+def by_layer(results: Results) -> pd.DataFrame:
+    """Shares of the score: columns setting, method, layer, arrived, passed, bias, stabilizer, rule, layers downwards.
+
+    A share is the quantity, summed over samples (and seeds), each with the sign of its score, over the sum of the
+    scores' magnitudes: it is defined where single scores are near zero, and the parts add up to what arrived.
+    """
+    wanted = ["arrived", *PARTS]
+    if not set(wanted) <= set(results.layers.columns):
+        return pd.DataFrame(columns=["setting", "method", "layer", *wanted])
+    runs = labelled(results.runs)[["setting", "label"]].rename(columns={"label": "method"})
+    scores = results.outputs.set_index(["run", "sample"])["score"]
+    frame = results.layers.astype({"run": str, "layer": str}).join(scores, on=["run", "sample"]).join(runs, on="run")
+    signed = frame[wanted].mul(np.sign(frame["score"]), axis=0).assign(whole=frame["score"].abs())
+    keys = [frame["setting"], frame["method"], frame["layer"]]
+    sums = signed.groupby(keys, sort=False).sum()
+    return sums[wanted].div(sums["whole"], axis=0).reset_index()
+
+
+def most_eventful(shares: pd.DataFrame) -> list[str]:
+    """The layers to draw, from the output down: all, or those in which most is taken."""
+    layers = shares["layer"].drop_duplicates().tolist()
+    taken = shares[["bias", "stabilizer", "rule"]].abs().sum(axis=1).groupby(shares["layer"]).max()
+    kept = set(taken.nlargest(MOST).index)
+    return [layer for layer in layers if layer in kept]
+
+
+@drawing(STYLE)
+def draw_layers(shares: pd.DataFrame, folder: Path, name: str) -> tuple[Path, ...]:
+    """A panel per method of one setting, as PNG and PDF. shares: as `by_layer` returns them."""
+    layers, methods = most_eventful(shares), shares["method"].drop_duplicates().tolist()
+    columns = min(BESIDE, len(methods))
+    rows = -(-len(methods) // columns)
+    figure = Figure(figsize=(PAGE, 0.4 + rows * (0.6 + 0.15 * len(layers))), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for axis, method in zip(axes, methods, strict=False):
+        _stack(axis, shares[shares["method"] == method].set_index("layer").reindex(layers))
+        axis.set_title(method)
+    for axis in axes[len(methods) :]:
+        axis.remove()
+    axes[0].invert_yaxis()
+    axes[0].set_xlim(*_ends(shares))
+    handles = [Patch(color=color, label=part) for part, color in PARTS.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(PARTS))
+    for axis in axes[max(0, len(methods) - columns) : len(methods)]:
+        axis.set_xlabel("share of the score")
+    return save_both(figure, folder, name)
+
+
+def _ends(shares: pd.DataFrame) -> tuple[float, float]:
+    """Of the axis: all bars and ticks, with some room."""
+    values = shares[[*PARTS]].to_numpy(dtype=float)
+    low = min(np.minimum(values, 0).sum(1).min(), shares["arrived"].min(), 0.0)
+    high = max(np.maximum(values, 0).sum(1).max(), shares["arrived"].max(), 0.0)
+    room = 0.04 * (high - low)
+    return float(low - room), float(high + room)
+
+
+def _stack(axis: Axes, shares: pd.DataFrame) -> None:
+    """One bar a layer: what is positive to the right of zero, what is negative to its left; a tick at what arrived."""
+    places, values = np.arange(len(shares)), shares[[*PARTS]].to_numpy(dtype=float)
+    for sign in (1, -1):
+        part = np.where(np.sign(values) == sign, values, 0.0)
+        starts = np.cumsum(part, axis=1) - part
+        for column, color in enumerate(PARTS.values()):
+            axis.barh(places, part[:, column], left=starts[:, column], color=color, height=0.72)
+    axis.plot(shares["arrived"], places, "|", color="black", markersize=7, markeredgewidth=1.0)
+    axis.axvline(0, color="black", linewidth=0.6)
+    axis.set_yticks(places, _names(shares.index.tolist()))
+    axis.tick_params(axis="y", length=0)
+    axis.grid(axis="x", alpha=0.25, linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _names(layers: Sequence[str], longest: int = 24) -> list[str]:
+    return [layer if len(layer) <= longest else f"…{layer[1 - longest :]}" for layer in layers]

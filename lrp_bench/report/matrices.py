@@ -1,0 +1,91 @@
+"""Matrices of numbers as coloured fields: who agrees with whom, and how far apart rankings are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
+
+from lrp_bench.report.statistics import Array
+from lrp_bench.report.style import COLUMN, PAGE, SMALL, STYLE, drawing, save_both
+
+FIELD = 0.3  # inches: a field that holds a number
+HIGH = 0.2
+CHARACTER = 0.062  # inches at the smallest letters
+DARK = 0.62  # of a colour's brightness, below which letters are white
+
+
+class Matrix(NamedTuple):
+    """Numbers (rows, columns) under a title."""
+
+    title: str
+    rows: Sequence[str]
+    columns: Sequence[str]
+    fields: Array
+
+
+@drawing(STYLE)
+def draw_matrices(
+    matrices: Sequence[Matrix], folder: Path, name: str, *, label: str, low: float = -1.0
+) -> tuple[Path, ...]:
+    """A panel per matrix, as PNG and PDF; colours from low to 1; label: what they mean."""
+    names = [*matrices[0].rows], [*matrices[0].columns]
+    margin, below = (0.15 + CHARACTER * max(map(len, each)) for each in names)
+    widest = max(len(matrix.columns) for matrix in matrices)
+    beside = int(max(1, min(3, len(matrices), (PAGE - margin - 0.5) // (FIELD * widest + 0.15))))
+    rows = -(-len(matrices) // beside)
+    width = COLUMN if margin + beside * FIELD * widest + 0.6 < COLUMN else PAGE
+    high = 0.35 + HIGH * max(len(matrix.rows) for matrix in matrices)
+    figure = Figure(figsize=(width, max(1.6, rows * high + below + 0.1)), layout="constrained")
+    axes = figure.subplots(rows, beside, squeeze=False, sharex=True, sharey=True)
+    numbered = (width - margin - 0.6) / beside / widest >= FIELD * 0.85
+    for axis, matrix in zip(axes.ravel(), matrices, strict=False):
+        shown = _field(axis, matrix, "RdBu_r" if low < 0 else "Blues", low, numbered=numbered)
+    for axis in axes.ravel()[len(matrices) :]:
+        axis.remove()
+    bar = figure.colorbar(shown, ax=axes.ravel()[: len(matrices)], fraction=0.05, aspect=30)
+    bar.set_label(label)
+    return save_both(figure, folder, name)
+
+
+def _field(axis: Axes, matrix: Matrix, colors: str, low: float, *, numbered: bool):  # type: ignore[no-untyped-def]
+    shown = axis.imshow(matrix.fields, cmap=colors, vmin=low, vmax=1, aspect="auto")
+    for (row, column), value in np.ndenumerate(matrix.fields if numbered else np.empty((0, 0))):
+        text, ink = ("n.a.", "black") if np.isnan(value) else (_told(value), _ink(shown.cmap, shown.norm(value)))
+        axis.text(column, row, text, ha="center", va="center", fontsize=SMALL, color=ink)
+    axis.set_title(matrix.title)
+    axis.set_xticks(range(len(matrix.columns)), matrix.columns, rotation=90)
+    axis.set_yticks(range(len(matrix.rows)), matrix.rows)
+    axis.tick_params(length=0)
+    return shown
+
+
+def _told(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")  # + 0.0: no negative zero
+
+
+def _ink(colors: Colormap, share: float) -> str:
+    return "white" if np.dot(colors(share)[:3], (0.299, 0.587, 0.114)) < DARK else "black"
+
+
+def distances(pairs: pd.DataFrame, titles: Mapping[str, str], conditions: Sequence[str]) -> list[Matrix]:
+    """Kendall distances between rankings, one matrix per measure. pairs: columns measure, a, b, distance."""
+    return [
+        Matrix(f"{title}\nmean {here['distance'].mean():.3f}", conditions, conditions, _symmetric(here, conditions))
+        for measure, title in titles.items()
+        for here in [pairs[pairs["measure"] == measure]]
+    ]
+
+
+def _symmetric(pairs: pd.DataFrame, names: Sequence[str]) -> Array:
+    """From columns a, b, distance to (names, names), zero on the diagonal."""
+    matrix = np.zeros((len(names), len(names)))
+    a, b = (pairs[key].map([*names].index).to_numpy(dtype=int) for key in ("a", "b"))
+    matrix[a, b] = matrix[b, a] = pairs["distance"]
+    return matrix

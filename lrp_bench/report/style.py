@@ -1,0 +1,73 @@
+"""What all figures share: widths that a paper prints without shrinking, letters, colours, and how files are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from lrp_bench.report.conditions import is_random
+
+COLUMN, PAGE = 3.3, 6.9  # inches: of one column and of both
+SMALL = 7  # points: the smallest letters
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#f0e442")  # Okabe and Ito
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+GREY = "#8c8c8c"
+POSITIVE, NEGATIVE = "#1a9850", "#d73027"
+DPI = 110
+SHARP = 200  # dots per inch of a report's figures
+
+# text.parse_math: a dollar in a name is a dollar; fonttype: text stays text in a PDF
+STYLE = MappingProxyType(
+    {
+        "text.parse_math": False,
+        "pdf.fonttype": 42,
+        "font.size": 8,
+        "axes.titlesize": 8,
+        "axes.labelsize": 8,
+        "axes.linewidth": 0.6,
+        "xtick.labelsize": SMALL,
+        "ytick.labelsize": SMALL,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "legend.fontsize": SMALL,
+        "legend.frameon": False,
+        "axes.unicode_minus": True,
+    }
+)
+drawing = mpl.rc_context  # @drawing(STYLE) before a function that draws
+
+
+def color(method: str, methods: Sequence[str]) -> str:
+    """A method's colour, the same in every figure; `random` is grey."""
+    return GREY if is_random(method) else COLORS[methods.index(method) % len(COLORS)]
+
+
+def marker(method: str, methods: Sequence[str]) -> str:
+    """A method's mark: tells apart those that share a colour."""
+    place = methods.index(method)
+    return MARKERS[(place + place // len(COLORS)) % len(MARKERS)]
+
+
+def size(panels: int, most: int = 3) -> tuple[float, int, int]:
+    """The width of a figure of so many panels, and its rows and columns: one panel is a column of the paper wide."""
+    columns = min(panels, most)
+    return (COLUMN if columns == 1 else PAGE), -(-panels // columns), columns
+
+
+def save(figure: Figure, path: Path, *, crop: bool = True, dpi: int = DPI) -> Path:
+    """Write whole or not at all, with no date; crop: to what is drawn."""
+    draft = path.with_name(f".{path.name}")
+    metadata: dict[str, Any] = {"CreationDate": None} if path.suffix == ".pdf" else {}
+    with mpl.rc_context({"pdf.fonttype": 42}):
+        figure.savefig(draft, dpi=dpi, format=path.suffix[1:], metadata=metadata, bbox_inches="tight" if crop else None)
+    return draft.replace(path)
+
+
+def save_both(figure: Figure, folder: Path, name: str) -> tuple[Path, ...]:
+    """As PNG and PDF, in the size it was made for."""
+    return tuple(save(figure, folder / f"{name}.{kind}", crop=False, dpi=SHARP) for kind in ("png", "pdf"))

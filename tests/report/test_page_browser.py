@@ -1,0 +1,112 @@
+"""The page as a reader sees it, in a real browser."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pages import EVIL, page, three
+
+from lrp_bench.report.results import Results
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[sync_api.Browser]:
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def report(results: Callable[..., Results], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return page(three(results), tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture
+def opened(browser: sync_api.Browser, report: Path) -> Iterator[sync_api.Page]:
+    """The page, open; at the end nothing was complained of, asked for or alerted."""
+    tab = browser.new_page(viewport={"width": 1280, "height": 800})
+    told: list[str] = []
+    tab.on("console", lambda message: told.append(message.text))
+    tab.on("pageerror", lambda error: told.append(str(error)))
+    tab.on("dialog", lambda dialog: (told.append(dialog.message), dialog.dismiss()))
+    tab.on("request", lambda request: told.append(request.url))
+    tab.goto(report.as_uri())
+    yield tab
+    tab.close()
+    assert [text for text in told if not text.startswith("data:")] == [report.as_uri()]
+
+
+def column(tab: sync_api.Page, place: int) -> list[str]:
+    cells = tab.locator("#tables table.sortable").first.locator(f"tbody tr > :nth-child({place}) >> visible=true")
+    return [text.split("±")[0].strip() for text in cells.all_inner_texts()]
+
+
+def test_a_click_on_a_heading_sorts_and_a_second_turns_it_round(opened: sync_api.Page) -> None:
+    table = opened.locator("#tables table.sortable").first
+    heading = table.get_by_role("columnheader", name="Error")
+    place = 1 + heading.evaluate("each => each.cellIndex")
+    before = column(opened, 1)
+    heading.get_by_role("button").click()
+    assert heading.get_attribute("aria-sort") == "ascending"  # less is better
+    values = [float(text) for text in column(opened, place)]
+    assert values == sorted(values)
+    assert column(opened, 1) != before
+    heading.get_by_role("button").focus()
+    opened.keyboard.press("Enter")
+    assert heading.get_attribute("aria-sort") == "descending"
+    assert [float(text) for text in column(opened, place)] == sorted(values, reverse=True)
+    table.get_by_role("columnheader", name="Agreement").get_by_role("button").click()
+    assert heading.get_attribute("aria-sort") == "none"
+    table.get_by_role("columnheader", name="method").get_by_role("button").click()
+    assert column(opened, 1) == [EVIL, "epsilon", "gamma", "random"]
+
+
+def shown(tab: sync_api.Page) -> list[str]:
+    return [str(each.get_attribute("src")) for each in tab.locator(".sample img >> visible=true").all()]
+
+
+def test_another_sample_shows_other_pictures_under_every_method(opened: sync_api.Page) -> None:
+    first = shown(opened)
+    assert len(first) == len(set(first)) == 5  # the input and four methods
+    opened.get_by_role("button", name="next sample").click()
+    second = shown(opened)
+    assert not set(first) & set(second)
+    opened.get_by_label("sample", exact=True).select_option(index=3)
+    third = shown(opened)
+    assert not {*first, *second} & set(third)
+    opened.locator(".thumbs button").first.click()
+    assert shown(opened) == first
+    opened.get_by_role("button", name="previous sample").click()
+    assert "Sample 9" in opened.locator(".sample h3 >> visible=true").inner_text()
+
+
+def test_one_scale_for_all_makes_smaller_maps_paler(opened: sync_api.Page) -> None:
+    pictures = opened.locator(".sample.chosen .card:not(.input) img")
+    opacity = "all => all.map(each => Number(getComputedStyle(each).opacity))"
+    assert pictures.evaluate_all(opacity) == [1, 1, 1, 1]
+    opened.get_by_label("one scale for all methods").check()
+    paler = pictures.evaluate_all(opacity)
+    assert max(paler) == 1
+    assert min(paler) < 1
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_is_as_wide_as_its_window(opened: sync_api.Page, width: int) -> None:
+    opened.set_viewport_size({"width": width, "height": 800})
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_without_scripts_everything_can_be_read(browser: sync_api.Browser, report: Path) -> None:
+    tab = browser.new_page(java_script_enabled=False)
+    tab.goto(report.as_uri())
+    assert len(shown(tab)) == 50
+    assert tab.locator(".controls >> visible=true").count() == 0
+    tab.close()
