@@ -120,9 +120,12 @@ def read_study(path: Path) -> Study:
         claims = tuple(Claim(**{"source": plain["source"], **each}) for each in plain["claims"])
         study = Study(
             path.stem,
-            *(plain[name] for name in ("title", "about", "experiment")),
+            plain["title"],
+            plain["about"],
+            plain["experiment"],
             claims,
-            *(tuple(plain.get(name, ())) for name in ("says", "beside")),
+            says=tuple(plain.get("says", ())),
+            beside=tuple(plain.get("beside", ())),
         )
     except OSError as error:
         raise BenchError(f"Expected claims in {path}, got: {error}: check the path.") from error
