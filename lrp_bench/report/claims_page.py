@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.text import Text
 
 from lrp_bench.contracts import BenchError
-from lrp_bench.report.claims import MISSED, NOT_RUN, REACHED, Study, judge, measure, read_study, sentences
+from lrp_bench.report.claims import MISSED, NOT_RUN, REACHED, Study, judge, measure, place, read_study, sentences
 from lrp_bench.report.evidence import gather
 from lrp_bench.report.summary import write
+from lrp_bench.report.trends import draw_trends
 
 STYLES = {REACHED: "green", MISSED: "red"}
 TEMPLATE = """\
@@ -71,8 +72,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def update(study: Study, folder: Path, uri: str, experiment: str) -> pd.DataFrame:
-    """Judge a study by what the store holds, else by its CSV of an earlier time, and write the CSV."""
+    """Judge a study by what the store holds, else by its CSV of an earlier time, and write the CSV.
+
+    Where the store holds several trainings of one network, their figure comes into a folder of the study's name.
+    """
     evidence = gather(uri, experiment, study.experiment)
+    if evidence is not None:
+        draw_trends(evidence, folder / study.name)
     measured = _earlier(study, folder) if evidence is None else measure(study, evidence)
     judged = judge(study, measured)
     write(folder / f"{study.name}.csv", judged.to_csv(index=False, lineterminator="\n"))
@@ -116,18 +122,8 @@ def _cells(row: Mapping[Any, Any]) -> list[str]:
     places = _places(published, row["tolerance"])
     sign = {">=": "≥ ", "<=": "≤ "}.get(row["relation"], "")
     difference = "" if math.isnan(ours) else f"{ours - published:+.1e}"
-    told = [row["what"], _where(row), f"{sign}{published:.{places}f}", _ours(row, places), difference, _allowed(row)]
+    told = [row["what"], place(row), f"{sign}{published:.{places}f}", _ours(row, places), difference, _allowed(row)]
     return [str(cell).replace("|", "\\|").replace("\n", " ") for cell in [*told, row["verdict"]]]
-
-
-def _where(row: Mapping[Any, Any]) -> str:
-    """Row and column of the experiment's own table, and which samples."""
-    parts = [row["row"] or "the model", row["column"]]
-    parts += [f"sample {row['sample']}"] if row["sample"] else []
-    parts += ["median"] if row["statistic"] == "median" else []
-    parts += [f"less {row['minus']}"] if row["minus"] else []
-    places = [row[name] for name in ("model", "dataset") if row[name]]
-    return ", ".join([*parts, *places])
 
 
 def _allowed(row: Mapping[Any, Any]) -> str:
