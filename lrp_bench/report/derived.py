@@ -48,9 +48,9 @@ def derive(statistic: str, tables: Sequence[Sequence[pd.DataFrame]]) -> Interval
         return found[0] - found[1] if len(found) > 1 else found[0]
 
     (ours,) = resampled(np.full((1, n), 1 / n))
-    low, high = (
-        bootstrap_ends(lambda drawn: np.nan_to_num(resampled(shares(drawn, n))), [n]) if n > 1 else (np.nan, np.nan)
-    )
+    low = high = np.asarray(np.nan)
+    if n > 1:
+        low, high = bootstrap_ends(lambda drawn: np.nan_to_num(resampled(shares(drawn, n))), [n])
     return Interval(float(ours), float(low), float(high), n)
 
 
