@@ -11,10 +11,12 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from pictures import write_cifar10, write_mnist
 from torch.testing import assert_close
 from treebank import write_trees
 
 from lrp_bench.cli import CONF, configure
+from lrp_bench.data.base import TensorData
 from lrp_bench.engine import LRP
 from lrp_bench.engine.rules import Zero
 from lrp_bench.report.claims import Study as Claims
@@ -23,6 +25,7 @@ from lrp_bench.run import Study, build
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 STUDIES = sorted(FOLDER.glob("*.yaml"))
+NAMED = ("dataset", "model", "explainer", "rule")  # what a claim calls by its name
 OF_THE_MODEL = {"classification": "test_accuracy", "regression": "test_r2"}
 
 
@@ -34,11 +37,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = np.random.default_rng(0).uniform(1, 100, (1030, 9))
     np.savetxt(folder / "concrete" / "Concrete_Data.csv", rows, delimiter=",", header="a header")
     write_trees(folder)
+    write_mnist(folder, "FashionMNIST")
+    write_mnist(folder, "MNIST")
+    write_cifar10(folder)
     return folder
 
 
 def jobs(experiment: str) -> Iterator[list[str]]:
-    """The overrides of each job of a preset."""
+    """The overrides of each job of a preset that has a row of its own: of seeds, imputers and trainings the first."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         swept = compose("config", [f"experiment={experiment}"], return_hydra_config=True).hydra.sweeper.params or {}
     parser = OverridesParser.create()
@@ -47,17 +53,25 @@ def jobs(experiment: str) -> Iterator[list[str]]:
         list(override.sweep_string_iterator()) if override.is_sweep_override() else [swept[key]]
         for key, override in parsed.items()
     ]
+    values = [each if key.split(".")[0] in NAMED else each[:1] for key, each in zip(swept, values, strict=True)]
+    seen = set()
     for chosen in product(*values):
-        yield [f"{key}={value}" for key, value in zip(swept, chosen, strict=True)]
+        job = {key: f"{key}={value}" for key, value in zip(swept, chosen, strict=True)}
+        is_lrp = job.get("explainer", "explainer=lrp") == "explainer=lrp"
+        row = frozenset(each for key, each in job.items() if is_lrp or key.split(".")[0] != "rule")
+        if row not in seen:
+            seen.add(row)
+            yield list(job.values())
 
 
 def measured(claims: Claims, outputs: Path, data: Path) -> dict[tuple[str, str, str], set[str]]:
     """(method, dataset, model) -> the columns that the preset's jobs give, found with two samples, untrained."""
     found: dict[tuple[str, str, str], set[str]] = {}
-    wanted = {claim.row for claim in claims.claims} | {claim.minus for claim in claims.claims}
-    for overrides in jobs(claims.experiment):
+    wanted = [each for claim in claims.claims for each in claim.both]
+    read: dict[str, TensorData] = {}
+    for preset, overrides in ((each, job) for each in (claims.experiment, *claims.beside) for job in jobs(each)):
         cfg = configure(
-            f"experiment={claims.experiment}",
+            f"experiment={preset}",
             *overrides,
             "tracker=memory",
             f"paths.outputs={outputs}",
@@ -65,9 +79,12 @@ def measured(claims: Claims, outputs: Path, data: Path) -> dict[tuple[str, str, 
             "samples=1",
         )
         place = cfg.names.dataset, cfg.names.model
-        if (cfg.names.method, *place) in found or cfg.names.method not in wanted:
+        if (cfg.names.method, *place) in found or not any(
+            each.row == cfg.names.method and {each.dataset, each.model} <= {None, *place} for each in wanted
+        ):
             continue
         study = Study(cfg, None)
+        study.data = read.setdefault(cfg.names.dataset, read.get(cfg.names.dataset) or study.data)
         model = build(cfg.model).to(study.data.dtype).eval().requires_grad_(False)
         for method, explainer in ((cfg.names.method, cfg.explainer), ("random", cfg.control)):
             if (method, *place) not in found:
@@ -84,22 +101,21 @@ def test_there_are_claims() -> None:
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_claims_speak_of_experiments_rows_and_columns_that_there_are(path: Path, tmp_path: Path, data: Path) -> None:
     claims = read_study(path)
-    assert claims.experiment == path.stem
     assert (CONF / "experiment" / f"{claims.experiment}.yaml").exists()
     assert claims.claims
     found = measured(claims, tmp_path, data)
-    for claim in claims.claims:
-        for row in {claim.row, claim.minus or claim.row}:
-            there = [
-                columns
-                for (method, dataset, model), columns in found.items()
-                if row in (None, method) and claim.dataset in (None, dataset) and claim.model in (None, model)
-            ]
-            assert there, f"{path.name}: no row {row} ({claim.dataset}, {claim.model}) among {sorted(found)}"
-            assert all(claim.column in columns for columns in there), f"{path.name}: {row} has no {claim.column}"
-            if row is not None and claim.model is None:
-                assert len(there) == 1, f"{path.name}: {claim.what} is of several models"
-    names = {claim.id for claim in claims.claims if claim.id}
+    for claim in (part for each in claims.claims for part in each.both):
+        there = [
+            columns
+            for (method, dataset, model), columns in found.items()
+            if claim.row in (None, method) and claim.dataset in (None, dataset) and claim.model in (None, model)
+        ]
+        assert there, f"{path.name}: no row {claim.row} ({claim.dataset}, {claim.model}) among {sorted(found)}"
+        named = {claim.column, claim.versus or claim.column}
+        assert all(named <= columns for columns in there), f"{path.name}: {claim.row} has no {named}"
+        if claim.row is not None and claim.model is None:
+            assert len(there) == 1, f"{path.name}: {claim.what} is of several models"
+    names = {claim.id + end for claim in claims.claims if claim.id for end in ("", "_low", "_high")}
     for sentence in claims.says:
         assert sentence.format(**dict.fromkeys(names, 0.5))
 

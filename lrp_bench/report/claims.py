@@ -50,8 +50,8 @@ class Claim:
     statistic: str = "mean"
     over: str | None = None
     versus: str | None = None
-    where: Mapping[str, object] = field(default_factory=dict)
-    minus: str | Mapping[str, Any] | None = None
+    where: Mapping[str, object] = field(default_factory=dict, hash=False)
+    minus: str | Mapping[str, Any] | None = field(default=None, hash=False)
     relation: str = "="
     tolerance: float = 0.0
     relative: bool = False
@@ -160,6 +160,19 @@ def sentences(study: Study, judged: pd.DataFrame) -> list[str]:
     ends = {"": "ours", "_low": "low", "_high": "high"}
     numbers = [dict(zip(told["id"] + end, told[name], strict=True)) for end, name in ends.items()]
     return [text.format(**numbers[0], **numbers[1], **numbers[2]) for text in study.says]
+
+
+def place(row: Mapping[Any, Any]) -> str:
+    """Of what a judged number is one: row and column of the experiment's own table, and what else tells it apart."""
+    derived = row["statistic"] in DERIVED
+    parts = [row["row"] or ("all methods" if derived else "the model"), row["column"]]
+    parts += [f"sample {row['sample']}"] if row["sample"] else []
+    parts += [row["statistic"].replace("_", " ")] if row["statistic"] != "mean" else []
+    parts += [f"with {row['versus']}"] if row["versus"] else []
+    parts += [f"over {row['over']}"] if row["over"] else []
+    parts += [row[name] for name in ("model", "dataset", "where") if row[name]]
+    parts += [f"less {row['minus']}"] if row["minus"] else []
+    return ", ".join(parts)
 
 
 def _judged(claim: Claim, found: Mapping[Any, Any]) -> dict[str, object]:

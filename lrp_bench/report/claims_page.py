@@ -16,6 +16,7 @@ from lrp_bench.report.claims import MISSED, NOT_RUN, REACHED, Study, judge, meas
 from lrp_bench.report.claims_tables import CAPTION, HEADER, ClaimsTable, claims_table, latex
 from lrp_bench.report.evidence import gather
 from lrp_bench.report.summary import write
+from lrp_bench.report.trends import draw_trends
 
 TEMPLATE = """\
 # Claims
@@ -54,6 +55,9 @@ model.
 {% endif -%}
 {% endfor -%}
 {{ table.measured }}
+{% for figure in figures[table.study.name] %}
+<img src="{{ figure }}" alt="{{ table.study.title }}" width="700">
+{% endfor -%}
 {% endfor -%}
 """
 
@@ -75,8 +79,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def update(study: Study, folder: Path, uri: str, experiment: str) -> pd.DataFrame:
-    """Judge a study by what the store holds, else by its CSV of an earlier time, and write the CSV."""
+    """Judge a study by what the store holds, else by its CSV of an earlier time, and write the CSV.
+
+    Where the store holds several trainings of one network, their figure comes into a folder of the study's name.
+    """
     evidence = gather(uri, experiment, study.experiment, study.beside)
+    if evidence is not None:
+        draw_trends(evidence, folder / study.name)
     measured = _earlier(study, folder) if evidence is None else measure(study, evidence)
     judged = judge(study, measured)
     write(folder / f"{study.name}.csv", judged.to_csv(index=False, lineterminator="\n"))
@@ -100,7 +109,9 @@ def write_page(folder: Path) -> Path:
     environment = Environment(autoescape=False)
     environment.filters["markdown"] = lambda cell: cell.replace("|", "\\|").replace("\n", " ")
     tables = [claims_table(study, each) for study, each in judged.items()]
-    page = environment.from_string(TEMPLATE).render(tables=tables, totals=totals, header=HEADER)
+    page = environment.from_string(TEMPLATE).render(
+        tables=tables, totals=totals, header=HEADER, figures={study.name: _figures(study, folder) for study in judged}
+    )
     return write(folder / "README.md", page.rstrip() + "\n")
 
 
@@ -136,6 +147,11 @@ def _earlier(study: Study, folder: Path) -> pd.DataFrame | None:
         return None
     numbers = dict.fromkeys(("ours", "low", "high"), "")
     return pd.read_csv(path, keep_default_na=False, na_values=numbers, dtype={"sample": str})
+
+
+def _figures(study: Study, folder: Path) -> list[str]:
+    """What lies in the folder of the study's name, as the page links to it."""
+    return [path.relative_to(folder).as_posix() for path in sorted((folder / study.name).glob("*.png"))]
 
 
 def _parser() -> argparse.ArgumentParser:

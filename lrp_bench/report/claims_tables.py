@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from lrp_bench.report.claims import Study, sentences
+from lrp_bench.report.claims import Study, place, sentences
 from lrp_bench.report.tables import latex_text
 
 HEADER = ("claim", "row, column", "published", "ours", "difference", "allowed", "verdict")
@@ -89,18 +89,8 @@ def _row(row: Mapping[Any, Any]) -> Row:
     places = _places(published, row["tolerance"])
     sign = {">=": "≥ ", "<=": "≤ "}.get(row["relation"], "")
     difference = "" if math.isnan(ours) else f"{ours - published:+.1e}"
-    told = (row["what"], _where(row), f"{sign}{published:.{places}f}", _ours(row, places), difference, _allowed(row))
+    told = (row["what"], place(row), f"{sign}{published:.{places}f}", _ours(row, places), difference, _allowed(row))
     return Row((*map(str, told), row["verdict"]), published, ours, ours - published)
-
-
-def _where(row: Mapping[Any, Any]) -> str:
-    """Row and column of the experiment's own table, and which samples."""
-    parts = [row["row"] or "the model", row["column"]]
-    parts += [f"sample {row['sample']}"] if row["sample"] else []
-    parts += ["median"] if row["statistic"] == "median" else []
-    parts += [f"less {row['minus']}"] if row["minus"] else []
-    places = [row[name] for name in ("model", "dataset") if row[name]]
-    return ", ".join([*parts, *places])
 
 
 def _allowed(row: Mapping[Any, Any]) -> str:

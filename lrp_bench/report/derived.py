@@ -29,7 +29,8 @@ class Part(NamedTuple):
 def derive(statistic: str, tables: Sequence[Sequence[pd.DataFrame]]) -> Interval:
     """The number of the first tables, less that of the second where there are two, with its 95 % bootstrap interval.
 
-    The samples are drawn once for all means, those that all of them define. NaN where there is nothing to compare.
+    The samples are drawn once for all means, those that all of them define. NaN where there is nothing to compare; a
+    resample under which it is undefined counts as 0, no order at all.
 
     statistic: kendall_distance or rank_correlation, whose arguments each of `tables` holds.
     """
@@ -47,7 +48,9 @@ def derive(statistic: str, tables: Sequence[Sequence[pd.DataFrame]]) -> Interval
         return found[0] - found[1] if len(found) > 1 else found[0]
 
     (ours,) = resampled(np.full((1, n), 1 / n))
-    low, high = bootstrap_ends(lambda drawn: resampled(shares(drawn, n)), [n]) if n > 1 else (np.nan, np.nan)
+    low = high = np.asarray(np.nan)
+    if n > 1:
+        low, high = bootstrap_ends(lambda drawn: np.nan_to_num(resampled(shares(drawn, n))), [n])
     return Interval(float(ours), float(low), float(high), n)
 
 

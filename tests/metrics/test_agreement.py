@@ -47,6 +47,7 @@ def test_every_measure_of_the_paper_is_a_kind() -> None:
         "rank": functional.rank_agreement(a, b, 9),
         "sign": functional.sign_agreement(a, b, 9),
         "signed_rank": functional.signed_rank_agreement(a, b, 9),
+        "rank_correlation": functional.spearman(a.abs(), b.abs()),
         "pairwise_rank": functional.pairwise_rank_agreement(a, b),
     }
     assert_close(found.pop("agreement/zeros"), (a == 0).double().flatten(1).mean(1))

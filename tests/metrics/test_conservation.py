@@ -107,3 +107,24 @@ def test_without_a_ledger_the_values_are_end_to_end() -> None:
         assert not found.layers
     with pytest.raises(BenchError, match="Expected the ledger of the first batch"):
         measured(e, bare)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_completeness_is_against_the_score_of_the_reference(weighted: bool) -> None:
+    torch.manual_seed(0)
+    net, x = nn.Linear(5, 3).double(), torch.randn(6, 5, dtype=torch.float64)
+    logits, target = net(x).detach(), torch.tensor([0, 1, 2, 0, 1, 2])
+    score = logits.gather(1, target[:, None])[:, 0]
+    R = net.weight.detach()[target] * (x - 0.5)  # integrated gradients from 0.5
+    classes = nn.functional.one_hot(target, 3).double() if weighted else target
+    conservation = Conservation(reference=0.5)
+    conservation.update(Explanation(x, logits, classes, score, R), Context(net))
+    values = conservation.compute().values
+    assert_close(values["conservation/completeness"], torch.zeros(6, dtype=torch.float64))
+    at_reference = net(torch.full((1, 5), 0.5, dtype=torch.float64))[0].detach()[target]
+    assert_close(values["conservation/error"], (at_reference / score).abs())
+
+
+def test_a_reference_is_a_number() -> None:
+    with pytest.raises(BenchError, match="reference"):
+        Conservation(reference="black")  # type: ignore[arg-type]

@@ -35,6 +35,7 @@ def test_relevance_is_summed_over_channels_first() -> None:
     assert_close(values["relevance_mass"], torch.full((BATCH,), 0.75))
     assert_close(values["pointing_game"], torch.ones(BATCH))
     assert_close(values["mask_share"], torch.full((BATCH,), 0.25))
+    assert_close(values["weighted_mass"], torch.full((BATCH,), 3.0))
 
 
 def test_the_mask_itself_is_a_perfect_map() -> None:
