@@ -27,6 +27,7 @@ def keep(run: Run, evaluation: Evaluation, data: TensorData, config: str, folder
         paths = [*_scores(evaluation, folder), _config(config, folder), *_coverage(evaluation, folder)]
         if evaluation.inputs.shape[0]:
             paths += _pictures(evaluation, data, folder)
+        paths += _panels(evaluation, data, folder)
     except OSError as error:
         raise BenchError(
             f"Expected {folder} to be writable, got: {error}: free some space or set paths.outputs."
@@ -130,6 +131,19 @@ def _pictures(evaluation: Evaluation, data: TensorData, folder: Path) -> list[Pa
         return [path]
     rows = [", ".join(title.splitlines()[:-1]) for title in titles]
     return [path, table_maps(inputs, relevance, rows, features, folder / "table.png", data.unit)]
+
+
+def _panels(evaluation: Evaluation, data: TensorData, folder: Path) -> list[Path]:
+    """What evaluators have drawn."""
+    from lrp_bench.report.practice import panel_grid
+
+    paths = []
+    for name, panels in evaluation.panels.items():
+        told = zip(*(each[panels.rows].tolist() for each in (evaluation.label, evaluation.prediction)), strict=True)
+        maps = {heading: each.numpy() * data.scale for heading, each in panels.maps.items()}
+        images = data.denormalize(panels.inputs).numpy()
+        paths.append(panel_grid(images, maps, [data.title(*each) for each in told], folder / f"{name}.png"))
+    return paths
 
 
 def _sentences(words: Sequence[Words], evaluation: Evaluation, titles: Sequence[str], folder: Path) -> list[Path]:
