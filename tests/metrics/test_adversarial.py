@@ -65,8 +65,8 @@ def by_hand(x: np.ndarray, mask: np.ndarray) -> dict[str, float]:
         "adversarial/spearman": spearmanr(before.ravel(), after.ravel())[0],
         "adversarial/spearman_predicted": spearmanr(before.ravel(), other.ravel())[0],
         "adversarial/moved": np.abs(shares[0] - shares[1]).sum() / 2,
-        "adversarial/mask_before": mass[0],
-        "adversarial/mask": mass[1],
+        "adversarial/inside": mass[0],
+        "adversarial/left": mass[0] - mass[1],
     }
 
 
@@ -79,13 +79,15 @@ def test_every_value_is_what_the_formulas_say(parts: int) -> None:
         assert_close(values[name], torch.tensor([each[name] for each in expected], dtype=torch.float64))
     assert 0 < values["adversarial/changed"].mean() < 1
     assert not torch.equal(values["adversarial/spearman"], values["adversarial/spearman_predicted"])
+    lost = values["adversarial/spearman_random"] - values["adversarial/spearman"]
+    assert_close(values["adversarial/lost"], lost)
 
 
 def test_the_control_is_weaker_and_a_step_of_no_size_moves_nothing() -> None:
     values = found(Adversarial(EPSILON, STD, LOW, HIGH))
     assert values["adversarial/changed_random"].mean() < values["adversarial/changed"].mean()
     assert (values["adversarial/moved_random"] > 0).all()
-    assert values["adversarial/mask"].isnan().all()
+    assert values["adversarial/left"].isnan().all()
     tiny = found(Adversarial(1e-12, STD, LOW, HIGH))
     for ending in ("", "_random"):
         assert not tiny[f"adversarial/changed{ending}"].any()

@@ -16,6 +16,7 @@ from lrp_bench.metrics.evaluators.base import Context, Evaluator, Model, pixels,
 from lrp_bench.metrics.functional import relevance_mass, spearman
 
 Values = float | Sequence[float]
+LOST = "adversarial/lost"
 
 
 class Adversarial(Evaluator):
@@ -26,9 +27,10 @@ class Adversarial(Evaluator):
 
     Values, each also with the ending _random, of the control: adversarial/changed, 1 where another class is predicted
     for x'; adversarial/spearman, of the maps of x and x' for the explained class; adversarial/moved, the share of the
-    relevance that went elsewhere, 1/2 sum |p - p'| with p = |R| / sum |R|; adversarial/mask, the share of positive
-    relevance inside the mask for x', beside adversarial/mask_before. And adversarial/spearman_predicted, of the maps of
-    x for its class and of x' for the class that is predicted for it. NaN where a map is constant or there is no mask.
+    relevance that went elsewhere, 1/2 sum |p - p'| with p = |R| / sum |R|; adversarial/left, by how much the share of
+    positive relevance inside the mask fell, beside adversarial/inside, that share before. And adversarial/lost, by how
+    much the second is lower than the control's; adversarial/spearman_predicted, of the maps of x for its class and of
+    x' for the class that is predicted for it. NaN where a map is constant or there is no mask.
 
     Args:
         epsilon: the step, in units of the data before they were standardised: of a pixel, in [0, 1].
@@ -50,7 +52,7 @@ class Adversarial(Evaluator):
         if not bool((self.std > 0).all()) or not bool((self.low < self.high).all()):
             raise BenchError(f"Expected std above 0 and low below high, got {std}, {low} and {high}: correct them")
         self.measures: Mapping[str, Measure] = _measures()
-        super().__init__(*(name.partition("/")[2] for name in self.measures))
+        super().__init__(*(name.partition("/")[2] for name in self.measures if name != LOST))
 
     def update(self, explanation: Explanation, context: Context) -> None:
         """Add one batch."""
@@ -64,7 +66,8 @@ class Adversarial(Evaluator):
         method, predicted = context.method, explanation.logits.argmax(1)
         attacked = self._step(x, attack_signs(context.model, x, predicted))
         control = self._step(x, chance.uniform_like(x, self.seed, Purpose.ADVERSARIAL_SIGNS) - 0.5)
-        self.keep(mask_before=_mass(before, context.mask))
+        inside = _mass(before, context.mask)
+        self.keep(inside=inside)
         for ending, moved in (("", attacked), ("_random", control)):
             after = pixels(relevance_by(method, moved, target), x, "relevance of moved inputs")
             self.keep(
@@ -72,7 +75,7 @@ class Adversarial(Evaluator):
                     f"changed{ending}": (_classes(context.model, moved) != predicted).to(before.dtype),
                     f"spearman{ending}": spearman(before, after),
                     f"moved{ending}": (_shares(before) - _shares(after)).abs().sum(1) / 2,
-                    f"mask{ending}": _mass(after, context.mask),
+                    f"left{ending}": inside - _mass(after, context.mask),
                 }
             )
         found = relevance_by(method, attacked, _classes(context.model, attacked))
@@ -80,7 +83,9 @@ class Adversarial(Evaluator):
 
     def compute(self) -> Scores:
         """The values of all samples seen since the last reset."""
-        return Scores({name: self.kept(name.partition("/")[2]) for name in self.measures}, self.measures)
+        values = {name: self.kept(name.partition("/")[2]) for name in self.measures if name != LOST}
+        values[LOST] = values["adversarial/spearman_random"] - values["adversarial/spearman"]
+        return Scores(values, self.measures)
 
     def _step(self, x: Tensor, direction: Tensor) -> Tensor:
         std, low, high = (_spread(values, x) for values in (self.std, self.low, self.high))
@@ -137,7 +142,8 @@ def _measures() -> Mapping[str, Measure]:
         "adversarial/spearman_predicted": measure("Spearman with the map of the class after FGSM", -1.0),
         "adversarial/moved": measure("Relevance moved by FGSM"),
         "adversarial/moved_random": measure("Relevance moved by random signs"),
-        "adversarial/mask_before": measure("Relevance mass before"),
-        "adversarial/mask": measure("Relevance mass after FGSM"),
-        "adversarial/mask_random": measure("Relevance mass after random signs"),
+        "adversarial/inside": measure("Relevance mass"),
+        "adversarial/left": measure("Relevance mass lost by FGSM", -1.0),
+        "adversarial/left_random": measure("Relevance mass lost by random signs", -1.0),
+        LOST: Measure("Spearman, random signs less FGSM", "adversarial", None, -2.0, 2.0, headline=False),
     }

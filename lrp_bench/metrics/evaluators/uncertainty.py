@@ -22,7 +22,7 @@ class Uncertainty(Evaluator):
     is an area under the ROC curve, the chance that a wrong decision of the explained model has more of something than a
     right one: uncertainty/auroc_noise, noise; uncertainty/auroc_entropy, entropy of the members' mean probabilities
     (Lakshminarayanan et al. 2017); uncertainty/auroc_confidence, 1 - probability of its class by the explained model
-    alone. NaN where all maps are zero, and where no decision, or every one, is wrong.
+    alone; and uncertainty/auroc_lead, the first less the third. NaN where all maps are zero, and where no decision, or every one, is wrong.
 
     Panels, of pictures: uncertainty, the input, m and s of as many wrong as right decisions, where there are.
 
@@ -38,6 +38,7 @@ class Uncertainty(Evaluator):
             "uncertainty/auroc_noise": Measure("AUROC of errors, noise of the map", "uncertainty", None),
             "uncertainty/auroc_entropy": Measure("AUROC of errors, ensemble entropy", "uncertainty", None),
             "uncertainty/auroc_confidence": Measure("AUROC of errors, confidence", "uncertainty", None),
+            "uncertainty/auroc_lead": Measure("AUROC, noise less confidence", "uncertainty", None, headline=False),
         }
     )
 
@@ -79,6 +80,7 @@ class Uncertainty(Evaluator):
             "uncertainty/auroc_entropy": auroc(self.kept("entropy"), wrong),
             "uncertainty/auroc_confidence": auroc(self.kept("doubt"), wrong),
         }
+        values["uncertainty/auroc_lead"] = values["uncertainty/auroc_noise"] - values["uncertainty/auroc_confidence"]
         return Scores(values, self.measures, panels=self._panels(mean, deviation, wrong))
 
     def _others(self, context: Context) -> list[tuple[nn.Module, Explainer]]:
