@@ -21,9 +21,10 @@ class TwoModels(Evaluator):
 
     Values: two_models/spearman and two_models/cosine of the two maps of the explained class;
     two_models/spearman_untrained, with the map of the twin after its weights were put in a random order, which is what
-    the picture and the architecture alone bring about; two_models/learnt, the first less that; two_models/same_class, 1 where the twin predicts the same class;
-    two_models/auroc, values whose mean is the chance that the maps of a sample with one prediction agree more than
-    those of a sample with two. A method that looks at no model scores 1 in the first three. NaN for constant maps.
+    the picture and the architecture alone bring about; two_models/learnt, the first less that; two_models/same_class,
+    1 where the twin predicts the same class; two_models/auroc, values whose mean is the chance that the maps of a
+    sample with one prediction agree more than those of a sample with two. NaN where a map is constant. A method that
+    looks at no model has one map for all of them.
 
     Args:
         twin: which one, from 1.

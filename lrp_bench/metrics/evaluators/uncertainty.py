@@ -18,11 +18,12 @@ class Uncertainty(Evaluator):
 
     The explained model is one of its members; the class is that which it explains. Channels are summed.
 
-    Values: uncertainty/noise, sum s / (sum s + sum |m|), 0 where all members have one map. And three values whose mean
-    is an area under the ROC curve, the chance that a wrong decision of the explained model has more of something than a
-    right one: uncertainty/auroc_noise, noise; uncertainty/auroc_entropy, entropy of the members' mean probabilities
+    Values: uncertainty/noise, sum s / (sum s + sum |m|), 0 where all members have one map. And values whose mean is an
+    area under the ROC curve, the chance that a wrong decision of the explained model has more of something than a right
+    one: uncertainty/auroc_noise, of that noise; uncertainty/auroc_entropy, entropy of the members' mean probabilities
     (Lakshminarayanan et al. 2017); uncertainty/auroc_confidence, 1 - probability of its class by the explained model
-    alone; and uncertainty/auroc_lead, the first less the third. NaN where all maps are zero, and where no decision, or every one, is wrong.
+    alone; and uncertainty/auroc_lead, the first area less the third. NaN where all maps are zero, and where no
+    decision, or every one, is wrong.
 
     Panels, of pictures: uncertainty, the input, m and s of as many wrong as right decisions, where there are.
 
