@@ -20,11 +20,12 @@ class TwoModels(Evaluator):
     """The explained model beside its twin, of another seed: the same samples and classes, pixels with channels summed.
 
     Values: two_models/spearman and two_models/cosine of the two maps of the explained class;
-    two_models/spearman_untrained, with the map of the twin after its weights were put in a random order, which is what
-    the picture and the architecture alone bring about; two_models/learnt, the first less that; two_models/same_class,
-    1 where the twin predicts the same class; two_models/auroc, values whose mean is the chance that the maps of a
-    sample with one prediction agree more than those of a sample with two. NaN where a map is constant. A method that
-    looks at no model has one map for all of them.
+    two_models/spearman_untrained, |rho| with the map of the twin after its weights were put in a random order, which is
+    what the picture and the architecture alone bring about (without the sign, which follows that of the explained
+    output, and random weights do not keep it); two_models/learnt, the first less that; two_models/same_class, 1 where
+    the twin predicts the same class; two_models/auroc, values whose mean is the chance that the maps of a sample with
+    one prediction agree more than those of a sample with two. NaN where a map is constant. A method that looks at no
+    model has one map for all of them.
 
     Args:
         twin: which one, from 1.
@@ -36,10 +37,8 @@ class TwoModels(Evaluator):
         {
             "two_models/spearman": Measure("Spearman with the twin", "two_models", None, -1.0, 1.0),
             "two_models/cosine": Measure("Cosine with the twin", "two_models", None, -1.0, 1.0, headline=False),
-            "two_models/spearman_untrained": Measure("Spearman with random weights", "two_models", None, -1.0, 1.0),
-            "two_models/learnt": Measure(
-                "Spearman, less random weights", "two_models", None, -2.0, 2.0, headline=False
-            ),
+            "two_models/spearman_untrained": Measure("|Spearman| with random weights", "two_models", None, 0.0, 1.0),
+            "two_models/learnt": Measure("Spearman less random weights", "two_models", None, -2.0, 2.0, headline=False),
             "two_models/same_class": Measure("Same class", "two_models", None, 0.0, 1.0),
             "two_models/auroc": Measure("AUROC of Spearman for same class", "two_models", None),
         }
@@ -64,7 +63,7 @@ class TwoModels(Evaluator):
         self.keep(
             spearman=spearman(ours, theirs),
             cosine=cosine(ours, theirs),
-            spearman_untrained=spearman(ours, chance),
+            spearman_untrained=spearman(ours, chance).abs(),
             same_class=same.to(ours.dtype),
         )
 
