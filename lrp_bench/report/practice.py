@@ -28,7 +28,7 @@ def panel_grid(images: Array, maps: Mapping[str, Array], titles: Sequence[str], 
         top = float(np.abs(shown).max()) or 1.0
         for axis, each in zip(row[1:], shown, strict=True):
             drawn = axis.imshow(each, cmap="RdBu_r", vmin=-top, vmax=top)
-        figure.colorbar(drawn, ax=row[-1], ticks=[-top, 0, top], format="%.2g").ax.tick_params(length=2, labelsize=7)
+        figure.colorbar(drawn, ax=list(row), ticks=[-top, 0, top], format="%.2g").ax.tick_params(length=2, labelsize=7)
     for axis in axes.ravel():
         axis.set(xticks=[], yticks=[])
     for axis, heading in zip(axes[0], headings, strict=True):
