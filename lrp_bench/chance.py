@@ -37,6 +37,7 @@ class Purpose(IntEnum):
     SMPRT_NOISE = 12
     SENSITIVITY_NOISE = 13
     INFIDELITY_PIXELS = 14
+    ADVERSARIAL_SIGNS = 15
 
 
 def bits(samples: Tensor, count: int, seed: int, purpose: Purpose, start: int | Tensor = 0) -> Tensor:

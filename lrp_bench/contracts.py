@@ -117,16 +117,31 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Panels:
+    """Maps that an evaluator has drawn.
+
+    rows: (k,) int64, which of the samples; inputs: (k, ...), as the model takes them; maps: heading -> (k, height,
+    width), all of a sample on one scale.
+    """
+
+    rows: Tensor
+    inputs: Tensor
+    maps: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
 class Scores:
     """What an evaluator found: measure name -> one value per sample (samples,), NaN where undefined; and its curves.
 
     layers: what it found within the model, layer -> quantity -> (samples,); the same quantities for every layer.
+    panels: name of a figure -> what it shows.
     """
 
     values: Mapping[str, Tensor]
     measures: Mapping[str, Measure]
     curves: Mapping[str, Curve] = field(default_factory=dict)
     layers: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    panels: Mapping[str, Panels] = field(default_factory=dict)
 
 
 class Run(Protocol):

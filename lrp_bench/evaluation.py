@@ -5,15 +5,15 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lrp_bench.contracts import Batch, BenchError, Curve, Explainer, Explanation, Measure, NotApplicable, Scores
-from lrp_bench.metrics.evaluators.base import Context
+from lrp_bench.contracts import Batch, BenchError, Curve, Explainer, Explanation, Measure, NotApplicable, Panels, Scores
+from lrp_bench.metrics.evaluators.base import Context, Retrain
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Evaluation:
     index: (n,) int64; label, prediction: (n,) int64, floating where the model has one output; score: (n,), the
     explained output. values: measure -> (n,), NaN where undefined. layers: layer -> quantity -> (n,), what was found
     within the model. inputs and relevance: (pictures, ...), the first samples. seconds: of the explanations alone.
-    unavailable: what has no numbers, a metric or agreement/<baseline> -> why.
+    unavailable: what has no numbers, a metric or agreement/<baseline> -> why. panels: figure -> what it shows.
     """
 
     index: Tensor
@@ -39,6 +39,7 @@ class Evaluation:
     seconds: float
     unavailable: Mapping[str, str]
     coverage: list[Any]
+    panels: Mapping[str, Panels] = field(default_factory=dict)
 
 
 def evaluate(
@@ -51,12 +52,14 @@ def evaluate(
     device: torch.device,
     explain_label: bool,
     pictures: int,
-    background: Tensor | None = None,
+    background: tuple[Tensor, Tensor] | None = None,
+    retrain: Retrain | None = None,
 ) -> Evaluation:
     """Run one method over all batches. explainer and baselines are called with model= and example= first.
 
-    background: (n, ...) training inputs that metrics may draw from. A metric that does not apply to these data is named
-    with its reason; where none applies, or two give values of one name, that is an error.
+    background: training inputs (n, ...) that metrics may draw from, and their labels (n,). retrain: trains the model
+    once more. A metric that does not apply to these data is named with its reason; where none applies, or two give
+    values of one name, that is an error.
     """
     seconds, unavailable = 0.0, dict[str, str]()
     rows: list[tuple[Tensor, ...]] = []
@@ -64,7 +67,7 @@ def evaluate(
     method: Explainer | None = None
     references: dict[str, Explainer] = {}
     asked = {name: metric.to(device) for name, metric in metrics.items()}
-    background = None if background is None else background.to(device)
+    drawn, drawn_label = (None, None) if background is None else (each.to(device) for each in background)
     for batch in batches:
         batch = _moved(batch, device)
         if method is None:
@@ -75,7 +78,7 @@ def evaluate(
         explanation = method.explain(batch.inputs, batch.label if explain_label else None)
         seconds += _clock(device) - began
         compared = _compared(references, batch.inputs, explanation.target, unavailable)
-        context = Context(model, compared, method, again, batch.label, batch.mask, background)
+        context = Context(model, compared, method, again, batch.label, batch.mask, drawn, drawn_label, retrain)
         _update(asked, explanation, context, unavailable)
         check_names({name: getattr(metric, "measures", ()) for name, metric in asked.items()})
         rows.append((batch.index, batch.label, _predicted(explanation.logits), explanation.score))
@@ -100,7 +103,13 @@ def evaluate(
         seconds,
         unavailable,
         list(getattr(method, "coverage", [])),
+        {name: _on_cpu(panels) for s in scores for name, panels in s.panels.items()},
     )
+
+
+def _on_cpu(panels: Panels) -> Panels:
+    maps = {heading: each.cpu() for heading, each in panels.maps.items()}
+    return Panels(panels.rows.cpu(), panels.inputs.cpu(), maps)
 
 
 def check_names(values: Mapping[str, Iterable[str]]) -> None:

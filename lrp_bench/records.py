@@ -29,6 +29,7 @@ def keep(run: Run, evaluation: Evaluation, data: TensorData, config: str, folder
         paths = [*_scores(evaluation, folder), _config(config, folder), *_coverage(evaluation, folder)]
         if evaluation.inputs.shape[0]:
             paths += _pictures(evaluation, data, folder)
+        paths += _panels(evaluation, data, folder)
     except OSError as error:
         raise BenchError(
             f"Expected {folder} to be writable, got: {error}: free some space or set paths.outputs."
@@ -152,7 +153,21 @@ def _maps(evaluation: Evaluation, data: TensorData) -> Maps:
     )
 
 
+def _panels(evaluation: Evaluation, data: TensorData, folder: Path) -> list[Path]:
+    """What evaluators have drawn."""
+    from lrp_bench.report.practice import panel_grid
+
+    paths = []
+    for name, panels in evaluation.panels.items():
+        told = zip(*(each[panels.rows].tolist() for each in (evaluation.label, evaluation.prediction)), strict=True)
+        drawn = {heading: each.numpy() * data.scale for heading, each in panels.maps.items()}
+        images = data.denormalize(panels.inputs).numpy()
+        paths.append(panel_grid(images, drawn, [data.title(*each) for each in told], folder / f"{name}.png"))
+    return paths
+
+
 def _sentences(shown: Maps, titles: Sequence[str], folder: Path) -> list[Path]:
+
     from lrp_bench.report.sentences import sentences, write_html, write_png
 
     words = [shown.sentence(place) for place in range(len(titles))]

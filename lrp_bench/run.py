@@ -18,17 +18,20 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from torch import nn
+from torch import Tensor, nn
 
-from lrp_bench.contracts import Batch, BenchError, Run
+from lrp_bench.contracts import Batch, BenchError, NotApplicable, Run
 from lrp_bench.data.base import TensorData
 from lrp_bench.evaluation import Evaluation, evaluate, on_device
+from lrp_bench.models.kept import Kept
 from lrp_bench.records import first_samples, keep
 from lrp_bench.tracking.base import RunTracker
 from lrp_bench.training import Fitted, fit_or_load
 from lrp_bench.training.store import writing
 
 log = logging.getLogger(__name__)
+
+TWINS = 1000  # from a seed to that of its first twin: seeds below this share no twins
 
 
 def run(cfg: DictConfig, *, folder: Path, parent: str | None = None) -> Evaluation | None:
@@ -46,9 +49,9 @@ def run(cfg: DictConfig, *, folder: Path, parent: str | None = None) -> Evaluati
 class Study:
     """What the methods of one run share: data, model, tracker and settings."""
 
-    def __init__(self, cfg: DictConfig, parent: str | None) -> None:
+    def __init__(self, cfg: DictConfig, parent: str | None, tracker: RunTracker | None = None) -> None:
         self.cfg, self.parent = cfg, parent
-        self.tracker: RunTracker = build(cfg.tracker)
+        self.tracker: RunTracker = tracker or build(cfg.tracker)
         with self.failing(cfg.names.method):
             self.settings = resolved(cfg)
             check_settings(self.settings)
@@ -68,8 +71,31 @@ class Study:
         """The model, trained by whoever came first; `rehearse` is called with the untrained one before a training."""
         if self._fitted is not None:
             return self._fitted
-        self._fitted = fitted = fit_or_load(
-            lambda: build(self.cfg.model),
+        self._fitted = fitted = self.fit(lambda: build(self.cfg.model), rehearse)
+        for name, value in fitted.quality.items():
+            log.info("%s on %s: %s %.4f", *self.named("model", "dataset"), name.replace("_", " "), value)
+        return fitted
+
+    def retrain(self, *, twin: int = 0, keep: Tensor | None = None) -> nn.Module:
+        """The model trained once more, see metrics.evaluators.base.Retrain; untrained, while the model itself is."""
+        cfg = self.cfg.copy()
+        cfg.seed += TWINS * twin
+        other = Study(cfg, self.parent, self.tracker)
+
+        def make() -> nn.Module:
+            model: nn.Module = build(other.cfg.model)
+            return model if keep is None else Kept(model, keep.cpu())
+
+        if self._fitted is None:
+            return make().to(self.device, self.data.dtype).eval().requires_grad_(requires_grad=False)
+        if not self._fitted.metrics["epochs"]:
+            raise NotApplicable("Expected a model that is trained here, got one that is given: choose another trainer.")
+        return other.fit(make).model.to(self.device)
+
+    def fit(self, make: Callable[[], nn.Module], rehearse: Callable[[nn.Module], object] = nn.Module.eval) -> Fitted:
+        """A training with this study's data, recipe and seed."""
+        return fit_or_load(
+            make,
             self.data,
             build(self.cfg.trainer),
             identity={group: self.settings[group] for group in ("dataset", "model", "trainer")},
@@ -78,9 +104,6 @@ class Study:
             tracker=self.tracker,
             rehearse=rehearse,
         )
-        for name, value in fitted.quality.items():
-            log.info("%s on %s: %s %.4f", *self.named("model", "dataset"), name.replace("_", " "), value)
-        return fitted
 
     def score(self, method: str, explainer: DictConfig, folder: Path) -> Evaluation | None:
         """Explain and score with one method, as one run of the tracker."""
@@ -115,6 +138,7 @@ class Study:
             explain_label=self.cfg.target == "label",
             pictures=self.cfg.pictures,
             background=self.data.background(self.cfg.background),
+            retrain=self.retrain,
         )
 
     def named(self, *groups: str) -> list[str]:

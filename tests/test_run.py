@@ -285,3 +285,55 @@ def test_an_unwritable_folder_is_told(outputs: Path, tmp_path: Path) -> None:
     blocker.write_text("")
     with pytest.raises(BenchError, match="writable"):
         scored(outputs, blocker / "folder")
+
+
+def weights_of(model: nn.Module) -> list[Tensor]:
+    return [weight for name, weight in model.state_dict().items() if name != "keep"]
+
+
+def test_a_twin_is_the_model_of_another_seed_and_whoever_asks_again_gets_it_back(outputs: Path, tmp_path: Path) -> None:
+    made, other = study(outputs), study(outputs, "seed=1000")
+    made.score("method", made.cfg.explainer, tmp_path)
+    again, twin = made.retrain(), made.retrain(twin=1)
+    assert isinstance(made.tracker, MemoryTracker)
+    trainings = [run for run in made.tracker.runs.values() if run.kind == "training"]
+    torch.testing.assert_close(weights_of(twin), weights_of(other.fitted(nn.Module.eval).model))
+    torch.testing.assert_close(weights_of(again), weights_of(made.fitted(nn.Module.eval).model))
+    assert not torch.equal(weights_of(twin)[0], weights_of(again)[0])
+    made.retrain(twin=1)
+    assert [run for run in made.tracker.runs.values() if run.kind == "training"] == trainings
+
+
+def test_a_model_that_keeps_some_inputs_sees_no_others(outputs: Path, tmp_path: Path) -> None:
+    made = study(outputs)
+    made.score("method", made.cfg.explainer, tmp_path)
+    keep = torch.zeros(made.data.shape[-1], dtype=torch.bool)
+    keep[:3] = True
+    model, (batch, *_) = made.retrain(keep=keep), made.data.explained_batches(4)
+    blind = batch.inputs.clone()
+    blind[..., 3:] += 5.0
+    assert torch.equal(model(blind), model(batch.inputs))
+    blind[..., :3] += 5.0
+    assert not torch.equal(model(blind), model(batch.inputs))
+    first = next(weight for weight in weights_of(model) if weight.dim() == 2)
+    others = next(weight for weight in weights_of(made.retrain(keep=~keep)) if weight.dim() == 2)
+    assert not torch.equal(first, others)
+
+
+def test_before_the_training_twins_are_untrained_and_a_given_model_has_none(outputs: Path, tmp_path: Path) -> None:
+    made = study(outputs, "seed=77")
+    assert made.retrain(twin=3)(torch.zeros(2, *made.data.shape)).shape == (2, made.data.classes)
+    assert isinstance(made.tracker, MemoryTracker)
+    assert not made.tracker.runs
+    given, _ = scored(outputs, tmp_path, "trainer=none", "metric=[two_models,conservation]")
+    assert "Expected a model that is trained here" in given.unavailable["two_models"]
+
+
+def test_the_maps_of_an_ensemble_are_drawn(outputs: Path, tmp_path: Path) -> None:
+    small = ("dataset=digits", "trainer.max_epochs=1", "metric=[uncertainty]", "metric.uncertainty.members=2")
+    evaluation, tracker = scored(outputs, tmp_path, *small, "samples=40", "pictures=0")
+    panels = evaluation.panels["uncertainty"]
+    assert set(panels.maps) == {"mean relevance", "standard deviation"}
+    assert len(panels.rows) == len(panels.inputs)
+    (record,) = [run for run in tracker.runs.values() if run.kind == "explanation"]
+    assert "uncertainty.png" in record.files

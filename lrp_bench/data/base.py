@@ -183,11 +183,12 @@ class TensorData(pl.LightningDataModule):
             mask = None if test.mask is None else test.mask[index]
             yield Batch(self.normalize(test.inputs[index]), test.labels[index], index, mask)
 
-    def background(self, count: int) -> Tensor:
-        """At most `count` normalised training inputs, class-balanced, drawn with `seed`: (count, *shape)."""
+    def background(self, count: int) -> tuple[Tensor, Tensor]:
+        """At most `count` training samples, class-balanced, drawn with `seed`: normalised inputs and labels."""
         train, (kept, _) = self.contents.train, self._cut
         drawn = balanced(self._strata(train)[kept], min(count, len(kept)), self._generator())
-        return self.normalize(train.inputs[kept[drawn]])
+        chosen = kept[drawn]
+        return self.normalize(train.inputs[chosen]), train.labels[chosen]
 
     def fingerprint(self) -> str:
         """A sha256 of what a training's outcome depends on: both splits, normalisation and validation cut."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lrp_bench.metrics.evaluators import (
+        Adversarial,
         Agreement,
         Conservation,
         Context,
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
         Randomisation,
         RandomLogit,
         Robustness,
+        Selection,
         Sparseness,
         Summands,
+        TwoModels,
+        Uncertainty,
         WordDeletion,
     )
 
 __all__ = [
+    "Adversarial",
     "Agreement",
     "Conservation",
     "Context",
@@ -35,8 +40,11 @@ __all__ = [
     "RandomLogit",
     "Randomisation",
     "Robustness",
+    "Selection",
     "Sparseness",
     "Summands",
+    "TwoModels",
+    "Uncertainty",
     "WordDeletion",
 ]
 

@@ -101,10 +101,10 @@ def test_training_batches_are_reshuffled_each_epoch_but_the_same_for_the_same_ep
 
 def test_the_background_is_drawn_from_what_the_model_is_trained_on() -> None:
     data = load("digits")
-    drawn, everything = data.background(20), torch.cat([x for x, _ in data.batches("train", 400)])
+    (drawn, _), everything = data.background(20), torch.cat([x for x, _ in data.batches("train", 400)])
     assert drawn.shape == (20, 1, 8, 8)
     assert all(bool((x == everything).flatten(1).all(1).any()) for x in drawn)
-    torch.testing.assert_close(load("digits").background(20), drawn)
+    torch.testing.assert_close(load("digits").background(20)[0], drawn)
 
 
 def test_explained_batches_are_the_listed_test_samples_in_order_for_any_batch_size() -> None:

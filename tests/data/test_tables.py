@@ -62,7 +62,7 @@ def test_given_samples_are_every_split() -> None:
     (batch,) = data.explained_batches(2)
     assert_close(batch.inputs, torch.tensor([[1.0, 2, 3], [4, 5, 6]], dtype=torch.float64))
     assert data.title(float("nan"), 0.78) == "predicted 0.78"
-    assert_close(data.background(2), batch.inputs)
+    assert_close(data.background(2)[0], batch.inputs)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from torch.testing import assert_close
 
 from lrp_bench.contracts import BenchError, Explainer, Explanation, NotApplicable, Scores
 from lrp_bench.metrics import (
+    Adversarial,
     Agreement,
     Conservation,
     Context,
@@ -44,8 +45,10 @@ from lrp_bench.metrics.flipping import (
 )
 from lrp_bench.metrics.functional import auc
 
-# times, columns of tables, and texts: see test_cost.py, test_columns.py and test_text.py
+# times, columns of tables, texts, and what trains other models or knows the data's range: see test_cost.py,
+# test_columns.py, test_text.py, test_retraining.py and test_adversarial.py
 ELSEWHERE = {"cost", "relevance", "permutation", "word_deletion", "summands"}
+ELSEWHERE |= {"two_models", "uncertainty", "selection", "adversarial"}
 FOLDER = Path(__file__).parents[2] / "conf" / "metric"
 CONFIGS = sorted(path for path in FOLDER.glob("*.yaml") if path.stem not in ELSEWHERE)
 BATCH, SHAPE, CLASSES = 12, (2, 6, 6), 3
@@ -142,6 +145,7 @@ EVALUATORS: dict[str, Callable[[], Evaluator]] = {
     "flipping_logit_patches_noise": lambda: Flipping(Patches(4), 5, Noise(), "logit", seed=3),
     "flipping_log_odds_blur": lambda: Flipping(steps=[0.1, 0.5], imputer=Blur(1.0), score="log_odds", max_batch=7),
     "flipping_accuracy": lambda: Flipping(score="accuracy", spacing="log"),
+    "adversarial": lambda: Adversarial(0.3, low=-9.0, high=9.0),
     "agreement_half": lambda: Agreement(top_share=0.5),
     "mprt_last_step": lambda: Randomisation(layers=1, seed=5),
     "agreement_all_on_patches": lambda: Agreement(list(KINDS), 0.5, patch=2),

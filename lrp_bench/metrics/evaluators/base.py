@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,19 @@ from lrp_bench.metrics.checks import check_relevance
 Model = Callable[[Tensor], Tensor]
 
 
+class Retrain(Protocol):
+    """Gives the explained model trained once more, frozen and in eval mode; the same to all who ask for the same."""
+
+    def __call__(self, *, twin: int = 0, keep: Tensor | None = None) -> nn.Module:
+        """Train it again, or load it.
+
+        twin: 0 for the seed of the explained model, each other number for another. keep: bool, (features,) or (height,
+        width), the positions that this model sees; the others hold the data set's mean. Raises NotApplicable for a
+        model that is not trained here.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Context:
     """What an evaluator may use beside the explanation of a batch.
@@ -25,7 +39,7 @@ class Context:
     relevance by another method. method: the explainer that is measured, for other inputs and other classes. explainer:
     makes the same method for another model of the same architecture. label: (batch,) the true classes. mask: (batch,
     *positions) bool, where the evidence lies; None where that is not known. background: (n, ...) training inputs, as
-    the model takes them.
+    the model takes them; background_label: (n,), their classes or values. retrain: trains the model once more.
     """
 
     model: Model
@@ -35,6 +49,8 @@ class Context:
     label: Tensor | None = None
     mask: Tensor | None = None
     background: Tensor | None = None
+    background_label: Tensor | None = None
+    retrain: Retrain | None = None
 
 
 class Evaluator(Metric):
