@@ -35,7 +35,7 @@ class ViT(nn.Module):
         patch: int = 4,
         features: int = 64,
         heads: int = 4,
-        blocks: int = 3,
+        blocks: int = 2,
         hidden: int = 128,
         dropout: float = 0.0,
     ) -> None:
