@@ -11,6 +11,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from pictures import write_mnist
 from torch.testing import assert_close
 from treebank import write_trees
 
@@ -34,6 +35,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = np.random.default_rng(0).uniform(1, 100, (1030, 9))
     np.savetxt(folder / "concrete" / "Concrete_Data.csv", rows, delimiter=",", header="a header")
     write_trees(folder)
+    write_mnist(folder, "FashionMNIST")
     return folder
 
 

@@ -12,6 +12,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
+from pictures import write_mnist
 from PIL import Image
 from torchvision import datasets
 
@@ -20,23 +21,6 @@ from lrp_bench.data import CIFAR10, MNIST, FashionMNIST, ImageFolder
 
 COMMON: dict[str, Any] = {"mean": 0.5, "std": 0.5, "validation": 0.25, "batch_size": 4, "samples": 2, "seed": 0}
 RGB: dict[str, Any] = {"shape": [3, 32, 32], "classes": 2, **COMMON}
-
-
-def write_idx(path: Path, values: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    header = bytes([0, 0, 8, values.ndim]) + b"".join(size.to_bytes(4, "big") for size in values.shape)
-    path.write_bytes(header + values.tobytes())
-
-
-def write_mnist(root: Path, name: str) -> dict[str, np.ndarray[Any, np.dtype[np.uint8]]]:
-    draw = np.random.default_rng(0)
-    written = {}
-    for split, size in (("train", 20), ("t10k", 10)):
-        pictures = draw.integers(0, 256, (size, 28, 28), dtype=np.uint8)
-        write_idx(root / name / "raw" / f"{split}-images-idx3-ubyte", pictures)
-        write_idx(root / name / "raw" / f"{split}-labels-idx1-ubyte", np.arange(size, dtype=np.uint8) % 10)
-        written[split] = pictures
-    return written
 
 
 def png(level: int, size: tuple[int, int] = (32, 32)) -> bytes:
