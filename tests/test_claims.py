@@ -12,6 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from pictures import write_cifar10, write_mnist
+
 from torch.testing import assert_close
 from treebank import write_trees
 
@@ -40,6 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_mnist(folder, "FashionMNIST")
     write_mnist(folder, "MNIST")
     write_cifar10(folder)
+
     return folder
 
 

@@ -70,7 +70,7 @@ def test_a_dataset_builds(name: str, tmp_path: Path) -> None:
 def test_a_model_builds_to_the_size_of_its_data(name: str) -> None:
     if name == "pt2":
         pytest.skip("needs a file")
-    dataset = {"lstm": "sst", "sequence_lstm": "arithmetic"}.get(name, "cifar10")
+    dataset = {"lstm": "sst", "text_transformer": "sst", "sequence_lstm": "arithmetic"}.get(name, "cifar10")
     model = build(configure(f"model={name}", f"dataset={dataset}").model)
     assert isinstance(model, nn.Module)
 

@@ -7,6 +7,7 @@ from lrp_bench.models.fits import check_fits
 from lrp_bench.models.fully_connected import FullyConnected
 from lrp_bench.models.mlp import MLP
 from lrp_bench.models.text import LSTM, SequenceLSTM
+from lrp_bench.models.transformer import TextTransformer, ViT
 from lrp_bench.models.vision import torchvision_classifier
 
 __all__ = [
@@ -18,7 +19,9 @@ __all__ = [
     "MiniVGG",
     "Regressor",
     "SequenceLSTM",
+    "TextTransformer",
     "TutorialCNN",
+    "ViT",
     "check_fits",
     "exported_model",
     "torchvision_classifier",

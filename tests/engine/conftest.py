@@ -3,14 +3,15 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, fx, nn
+from capturing import captured_once, float64
+from torch import nn
 
-from lrp_bench.engine import propagate
-from lrp_bench.engine.capture import Program, capture
+from lrp_bench.engine.capture import capture
+
+__all__ = ["captured_once", "float64", "quick_capture"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,34 +25,3 @@ def quick_capture() -> Iterator[None]:
     yield
     gc.set_threshold(*usual)
     gc.unfreeze()
-
-
-@pytest.fixture
-def float64() -> Iterator[None]:
-    """Float64 as the default, and the same random numbers for each test."""
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-@pytest.fixture(scope="module")
-def captured_once() -> Iterator[None]:
-    """Capture takes a fifth of a second: a table of rules over one network needs it once, and a copy each time."""
-    known: dict[tuple[int, tuple[torch.Size, ...], int | str | None], tuple[nn.Module, Program]] = {}
-
-    def remember(model: nn.Module, example: tuple[Tensor, ...], output: int | str | None = None) -> Program:
-        key = id(model), tuple(x.shape[1:] for x in example), output
-        if key not in known:
-            known[key] = model, capture(model, example, output)
-        return _copy(known[key][1])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(propagate, "capture", remember)
-        yield
-
-
-def _copy(program: Program) -> Program:
-    graph, copied = fx.Graph(), {}
-    graph.output(graph.graph_copy(program.graph, copied))
-    return replace(program, graph=graph, constants=dict(program.constants), output=copied[program.output])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,10 +11,10 @@ from torch.testing import assert_close
 from untouched import untouched
 
 from lrp_bench.contracts import BenchError, Explainer
-from lrp_bench.explainers.text import WordGradientXInput, WordSensitivity
+from lrp_bench.explainers.text import WordGradientXInput, WordIntegratedGradients, WordMethod, WordSensitivity
 from lrp_bench.models import LSTM
 
-METHODS = (WordGradientXInput, WordSensitivity)
+METHODS = (WordGradientXInput, WordSensitivity, WordIntegratedGradients)
 every = pytest.mark.parametrize("method", METHODS)
 
 
@@ -33,7 +35,7 @@ def by_hand(model: LSTM, ids: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         x = model.embedding.weight[words].clone().requires_grad_()
         (_, (h, _)), (_, (b, _)) = model.forwards(x[None]), model.backwards(x.flip(0)[None])
         model.head(torch.cat([h[0], b[0]], 1))[0, c].backward()
-        gradient = torch.zeros(len(sentence), x.shape[1])
+        gradient = torch.zeros_like(model.embedding(sentence))
         gradient[sentence != 0] = x.grad
         rows.append((model.embedding(sentence), gradient))
     x, g = zip(*rows, strict=True)
@@ -48,8 +50,29 @@ def test_they_are_what_arras_et_al_compare_with() -> None:
     assert_close(WordSensitivity(model, ids).explain(ids, target).relevance, g.square().sum(2))
 
 
+def test_integrated_gradients_are_the_mean_over_embeddings_that_grow_from_nothing() -> None:
+    model, ids = network().double(), sentences()
+    target, steps = torch.tensor([2, 0, 1]), 40
+    means = torch.zeros(3, 6, dtype=torch.float64)
+    for step in range(steps):
+        share, smaller = (step + 0.5) / steps, deepcopy(model)
+        smaller.embedding.weight *= share
+        x, g = by_hand(smaller, ids, target)
+        means += (x / share * g).sum(2) / steps
+    assert_close(WordIntegratedGradients(model, ids).explain(ids, target).relevance, means, rtol=0, atol=1e-6)
+
+
+def test_integrated_gradients_start_from_an_id() -> None:
+    model, ids = network(), sentences()
+    with pytest.raises(BenchError, match="baseline to be an id below 20, got 20"):
+        WordIntegratedGradients(model, ids, baseline=20)
+    moved = WordIntegratedGradients(model, ids, baseline=3).explain(ids).relevance
+    assert not moved[ids == 3].any()
+    assert moved[ids > 3].all()
+
+
 @every
-def test_they_keep_what_explainers_promise(method: type[WordGradientXInput] | type[WordSensitivity]) -> None:
+def test_they_keep_what_explainers_promise(method: type[WordMethod]) -> None:
     model, ids = network(), sentences()
     with untouched(model, ids):
         made: Explainer = method(model, ids[:2])
@@ -71,8 +94,6 @@ def test_they_keep_what_explainers_promise(method: type[WordGradientXInput] | ty
         (nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2)), torch.randn(2, 1, 4, 4)),
     ],
 )
-def test_other_data_is_refused(
-    method: type[WordGradientXInput] | type[WordSensitivity], model: nn.Module, example: Tensor
-) -> None:
+def test_other_data_is_refused(method: type[WordMethod], model: nn.Module, example: Tensor) -> None:
     with pytest.raises(BenchError, match=r"one nn\.Embedding, got torch\.float32 and 0"):
         method(model, example)

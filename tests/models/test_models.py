@@ -14,7 +14,7 @@ from lrp_bench.models import MLP, LeNet, MiniVGG, TutorialCNN, check_fits, torch
 CONF = Path(__file__).parents[2] / "conf" / "model"
 PICTURES = [[1, 8, 8], [1, 28, 28], [3, 32, 32]]
 # these are not sized to the data, or are for texts
-FIXED = {"pt2", "tutorial_cnn", "lstm", "sequence_lstm"}
+FIXED = {"pt2", "tutorial_cnn", "lstm", "sequence_lstm", "text_transformer"}
 
 
 def load(name: str, shape: list[int], classes: int, **overrides: object) -> nn.Module:

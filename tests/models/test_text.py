@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,14 +12,22 @@ from torch.testing import assert_close
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.engine import LRP
-from lrp_bench.engine.rules import Epsilon
-from lrp_bench.models import LSTM, SequenceLSTM
+from lrp_bench.engine.composites import CPLRP, AttnLRP, Composite
+from lrp_bench.engine.rules import Epsilon, Rule
+from lrp_bench.models import LSTM, SequenceLSTM, TextTransformer
 from lrp_bench.training.augment import Trim
 
+pytestmark = pytest.mark.usefixtures("captured_once")
 
-def network(hidden: int = 7, vocabulary: int = 30) -> LSTM:
+Network = LSTM | TextTransformer
+every = pytest.mark.parametrize("kind", [LSTM, TextTransformer])
+
+
+@cache
+def network(kind: type[Network] = LSTM, hidden: int = 8, vocabulary: int = 30) -> Network:
     torch.manual_seed(0)
-    model = LSTM([12], 5, vocabulary, embedding=hidden, hidden=hidden).double().eval()
+    sizes = {"embedding": hidden} if kind is LSTM else {"features": hidden, "blocks": 2}
+    model = kind([12], 5, vocabulary, hidden=hidden, **sizes).double().eval()
     with torch.no_grad():
         model.embedding.weight[1:] = torch.randn_like(model.embedding.weight[1:])
     return model
@@ -41,7 +51,8 @@ def scattered(ids: Tensor, length: int) -> Tensor:
 
 def test_the_logits_are_those_of_torchs_own_bidirectional_lstm_on_packed_sentences() -> None:
     model, (ids, words) = network(), sentences()
-    both = nn.LSTM(7, 7, batch_first=True, bidirectional=True).double()
+    assert isinstance(model, LSTM)
+    both = nn.LSTM(8, 8, batch_first=True, bidirectional=True).double()
     for name, weight in model.forwards.named_parameters():
         getattr(both, name).data = weight.data
     for name, weight in model.backwards.named_parameters():
@@ -51,15 +62,17 @@ def test_the_logits_are_those_of_torchs_own_bidirectional_lstm_on_packed_sentenc
     assert_close(model(ids), model.head(torch.cat(list(last), 1)), rtol=0, atol=1e-14)
 
 
-def test_padding_changes_nothing_wherever_it_stands() -> None:
-    model, (ids, _) = network(), sentences()
+@every
+def test_padding_changes_nothing_wherever_it_stands(kind: type[Network]) -> None:
+    model, (ids, _) = network(kind), sentences()
     for other in (scattered(ids, 20), nn.functional.pad(ids, (0, 5)), nn.functional.pad(ids, (3, 0))):
         assert_close(model(other), model(ids), rtol=0, atol=1e-14)
     assert_close(model(Trim(0)(ids[1:2])), model(ids)[1:2], rtol=0, atol=1e-14)
 
 
-def test_a_word_that_is_replaced_by_padding_is_deleted() -> None:
-    model, (ids, _) = network(), sentences()
+@every
+def test_a_word_that_is_replaced_by_padding_is_deleted(kind: type[Network]) -> None:
+    model, (ids, _) = network(kind), sentences()
     gone = ids.clone()
     gone[0, 4] = 0
     shorter = torch.cat([ids[0, :4], ids[0, 5:]])[None]
@@ -68,9 +81,15 @@ def test_a_word_that_is_replaced_by_padding_is_deleted() -> None:
     assert not torch.allclose(model(gone)[:1], model(ids)[:1])
 
 
-def test_a_sentence_without_words_has_the_logits_of_states_that_are_zero() -> None:
-    model = network()
+@every
+def test_a_sentence_without_words_has_the_logits_of_states_that_are_zero(kind: type[Network]) -> None:
+    model = network(kind)
     assert_close(model(torch.zeros(2, 3, dtype=torch.int64)), model.head.bias.expand(2, 5))
+
+
+def test_a_transformer_knows_where_words_stand() -> None:
+    model, (ids, _) = network(TextTransformer), sentences()
+    assert not torch.allclose(model(ids[:1].flip(1)), model(ids[:1]))
 
 
 def test_relevance_adds_up_to_the_logit_on_the_trained_size() -> None:
@@ -82,12 +101,18 @@ def test_relevance_adds_up_to_the_logit_on_the_trained_size() -> None:
     assert explained.relevance[ids != 0].all()
 
 
-def test_relevance_does_not_depend_on_padding() -> None:
-    model, (ids, _) = network(), sentences()
-    lrp = LRP(model, Epsilon(1e-3), example=ids)
+@pytest.mark.parametrize(
+    ("kind", "rule"),
+    [(LSTM, Epsilon(1e-3)), (TextTransformer, AttnLRP()), (TextTransformer, CPLRP())],
+    ids=["lstm", "attnlrp", "cp_lrp"],
+)
+def test_relevance_does_not_depend_on_padding(kind: type[Network], rule: Rule | Composite) -> None:
+    model, (ids, _) = network(kind), sentences()
+    lrp = LRP(model, rule, example=ids)
     wide = scattered(ids, 20)
-    among = lrp(wide).relevance[wide != 0]
-    assert_close(among, lrp(ids).relevance[ids != 0], rtol=0, atol=1e-12)
+    explained = lrp(wide)
+    assert_close(explained.relevance[wide != 0], lrp(ids).relevance[ids != 0], rtol=0, atol=1e-10)
+    assert not explained.relevance[wide == 0].any()
 
 
 def test_trim_cuts_to_the_longest_sentence() -> None:
@@ -111,6 +136,8 @@ def test_a_sequence_of_numbers_is_read_step_by_step() -> None:
 def test_pictures_are_no_sequences(shape: list[int]) -> None:
     with pytest.raises(BenchError, match="shape"):
         LSTM(shape, 2, 10)
+    with pytest.raises(BenchError, match="shape"):
+        TextTransformer(shape, 2, 10)
     with pytest.raises(BenchError, match="shape"):
         SequenceLSTM(shape, 2, 3)
 

@@ -1,0 +1,44 @@
+"""Fixtures for tests that explain: capture is most of the time there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, fx, nn
+
+from lrp_bench.engine import propagate
+from lrp_bench.engine.capture import Program, capture
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Float64 as the default, and the same random numbers for each test."""
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(scope="module")
+def captured_once() -> Iterator[None]:
+    """Capture takes a fifth of a second: a table of rules over one network needs it once, and a copy each time."""
+    known: dict[tuple[int, tuple[torch.Size, ...], int | str | None], tuple[nn.Module, Program]] = {}
+
+    def remember(model: nn.Module, example: tuple[Tensor, ...], output: int | str | None = None) -> Program:
+        key = id(model), tuple(x.shape[1:] for x in example), output
+        if key not in known:
+            known[key] = model, capture(model, example, output)
+        return _copy(known[key][1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(propagate, "capture", remember)
+        yield
+
+
+def _copy(program: Program) -> Program:
+    graph, copied = fx.Graph(), {}
+    graph.output(graph.graph_copy(program.graph, copied))
+    return replace(program, graph=graph, constants=dict(program.constants), output=copied[program.output])
