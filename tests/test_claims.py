@@ -12,7 +12,6 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from pictures import write_cifar10, write_mnist
-
 from torch.testing import assert_close
 from treebank import write_trees
 

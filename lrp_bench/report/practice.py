@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from lrp_bench.report.figures import PANEL, Array, save
+from lrp_bench.report.figures import PANEL, Array
+from lrp_bench.report.style import save
 
 
 def panel_grid(images: Array, maps: Mapping[str, Array], titles: Sequence[str], path: Path) -> Path:

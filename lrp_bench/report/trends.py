@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from lrp_bench.report.conditions import is_random
 from lrp_bench.report.evidence import Evidence
-from lrp_bench.report.figures import COLORS, GREY, save
 from lrp_bench.report.statistics import interval
+from lrp_bench.report.style import color, save_both
 
 QUALITIES = ("test_accuracy", "test_r2")
 LEAST = 3  # trainings of one network that make a trend
@@ -42,11 +42,11 @@ def trends(evidence: Evidence) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS).sort_values("reached", kind="stable")
 
 
-def draw_trends(evidence: Evidence, folder: Path, name: str = "over_quality") -> list[Path]:
+def draw_trends(evidence: Evidence, folder: Path, name: str = "over_quality") -> tuple[Path, ...]:
     """The trends with their intervals, a panel per measure and model, as PNG and PDF; no file where there is none."""
     found = trends(evidence)
     if found.empty:
-        return []
+        return ()
     folder.mkdir(parents=True, exist_ok=True)
     panels = list(found.groupby(["dataset", "model", "measure"], sort=False))
     methods = sorted(dict.fromkeys(found["method"]), key=lambda method: (is_random(method), method))
@@ -58,7 +58,7 @@ def draw_trends(evidence: Evidence, folder: Path, name: str = "over_quality") ->
         axis.set_ylabel(evidence.measures[str(measure)].title)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3 * len(panels), fontsize=8, frameon=False)
-    return [save(figure, folder / f"{name}.{kind}") for kind in ("png", "pdf")]
+    return save_both(figure, folder, name)
 
 
 def _training(settings: Mapping[str, str]) -> str:
@@ -66,11 +66,10 @@ def _training(settings: Mapping[str, str]) -> str:
 
 
 def _panel(axis: Axes, points: pd.DataFrame, methods: Sequence[str]) -> None:
-    for place, method in enumerate(methods):
-        line = points[points["method"] == method]
-        color = GREY if is_random(method) else COLORS[place % len(COLORS)]
-        axis.plot(line["reached"], line["mean"], "o-", color=color, linewidth=1.5, markersize=3.5, label=method)
-        axis.fill_between(line["reached"], line["low"], line["high"], color=color, alpha=0.15, linewidth=0)
+    for method in methods:
+        line, own = points[points["method"] == method], color(method, methods)
+        axis.plot(line["reached"], line["mean"], "o-", color=own, linewidth=1.5, markersize=3.5, label=method)
+        axis.fill_between(line["reached"], line["low"], line["high"], color=own, alpha=0.15, linewidth=0)
     axis.set_xlabel(str(points["quality"].iloc[0]).replace("test_r2", "test R2").replace("_", " "))
     axis.grid(alpha=0.25, linewidth=0.6)
     axis.spines[["top", "right"]].set_visible(False)

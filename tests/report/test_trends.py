@@ -47,4 +47,4 @@ def test_the_figure(evidence: Evidence, tmp_path: Path) -> None:
 
 def test_seeds_are_no_trend(evidence: Evidence, tmp_path: Path) -> None:
     alike = replace(evidence, settings={run: {"trainer.max_epochs": "1", "seed": run} for run in evidence.settings})
-    assert draw_trends(alike, tmp_path) == []
+    assert draw_trends(alike, tmp_path) == ()
