@@ -56,7 +56,7 @@ ALLOWED = {
 ONLY = {
     "hydra": {"cli.py", "run.py", "sweep.py"},
     "omegaconf": {"cli.py", "run.py", "sweep.py"},
-    "mlflow": {"tracking/mlflow.py", "report/collect.py"},
+    "mlflow": {"tracking/mlflow.py", "tracking/packaged.py", "tracking/store.py", "report/collect.py"},
 }
 
 
