@@ -129,10 +129,8 @@ class Scores:
     layers: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
-class Run(Protocol):
-    """One open run of a tracker."""
-
-    id: str
+class Log(Protocol):
+    """What takes the numbers, files and facts of a run."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Record numbers; values that are not finite are left out."""
@@ -154,12 +152,18 @@ class Run(Protocol):
         """
         ...
 
-    def log_model(self, model: nn.Module, example: Tensor) -> None:
-        """Keep a model in eval mode; one that cannot be kept is told and left out. example: two or more inputs."""
-        ...
-
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set or replace tags."""
+        ...
+
+
+class Run(Log, Protocol):
+    """One open run of a tracker."""
+
+    id: str
+
+    def log_model(self, model: nn.Module, example: Tensor) -> None:
+        """Keep a model in eval mode; one that cannot be kept is told and left out. example: two or more inputs."""
         ...
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lrp_bench.contracts import BenchError, Run
+from lrp_bench.contracts import BenchError, Log
 from lrp_bench.data.base import TensorData
 from lrp_bench.data.text import TextData, Words
 from lrp_bench.evaluation import Evaluation
 from lrp_bench.report import artifacts, statistics
 
 
-def keep(run: Run, evaluation: Evaluation, data: TensorData, config: str, folder: Path) -> None:
+def keep(run: Log, evaluation: Evaluation, data: TensorData, config: str, folder: Path) -> None:
     """Write the run's files into folder, and log them with all numbers.
 
     Raises BenchError where the folder cannot be written.

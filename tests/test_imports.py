@@ -21,6 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ALLOWED = {
     ".contracts": {"torch"},
     ".chance": {"torch"},
+    ".progress": {"rich"},
     ".engine": {".contracts", "torch"},
     ".metrics": {".chance", ".contracts", "torch", "torchmetrics", "scipy", "skimage", "cv2"},
     ".explainers": {".chance", ".contracts", ".engine", "torch", "captum", "zennit"},
@@ -44,6 +45,7 @@ ALLOWED = {
         ".contracts",
         ".data",
         ".models",
+        ".progress",
         "torch",
         "pytorch_lightning",
         "lightning_fabric",

@@ -37,6 +37,7 @@ class Record:
     data: dict[tuple[str, str, str], dict[str, object]] = field(default_factory=dict)
     models: list[tuple[nn.Module, Tensor]] = field(default_factory=list)
     began: float = field(default_factory=time.time)
+    cpu_began: float = field(default_factory=time.process_time)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Record numbers; values that are not finite are left out."""
@@ -92,7 +93,7 @@ class MemoryTracker(RunTracker):
         record = self.runs[run_id]
         record.status, tags = outcome(error)
         record.set_tags(tags)
-        record.log_metrics({"seconds": time.time() - record.began, "peak_memory_mib": provenance.peak_memory()})
+        record.log_metrics(provenance.cost(time.time() - record.began, record.cpu_began))
 
     def resume(self, run_id: str) -> Record:
         """A handle on a run that is there already."""
@@ -105,6 +106,10 @@ class MemoryTracker(RunTracker):
             if wanted and parent in (None, run.parent):
                 return run.id
         return None
+
+    def page(self, run_id: str) -> str:
+        """Where a reader finds a run: nowhere else."""
+        return f"memory, run {run_id}"
 
     def children(self, parent: str) -> list[str]:
         """Ids of the runs whose parent is this run, in the order they started."""

@@ -53,8 +53,14 @@ class MLflowRun:
     def log_data(self, name: str, digest: str, split: str, facts: Mapping[str, object]) -> None:
         """Record which data the run used; MLflow's page lists them as its inputs."""
         data = Dataset(name, digest, "local", json.dumps({"dataset": name}), profile=json.dumps(facts, default=str))
+        used = [DatasetInput(data, [InputTag("mlflow.data.context", split)])]
         with reaching(self._store.uri):
-            self._store.client.log_inputs(self.id, [DatasetInput(data, [InputTag("mlflow.data.context", split)])])
+            try:
+                self._store.client.log_inputs(self.id, used)
+            except MlflowException as error:
+                if error.error_code != "BAD_REQUEST":
+                    raise
+                self._store.client.log_inputs(self.id, used)  # of jobs that name new data at once, one enters them
 
     def log_model(self, model: nn.Module, example: Tensor) -> None:
         """Keep a model as an MLflow model, which loads without its source code; one that cannot be exported is not."""
@@ -102,6 +108,7 @@ class MLflowTracker(RunTracker):
         self.experiment = experiment
         self.artifacts = Path(artifacts).expanduser().resolve()
         self.timeout = timeout
+        self._cpu_began: dict[str, float] = {}  # of the runs that are open in this process
         make_database(self.uri)
         client = connect(self.uri, timeout)
         with reaching(self.uri):
@@ -126,6 +133,7 @@ class MLflowTracker(RunTracker):
         with reaching(self.uri):
             info = self.store.client.create_run(self.store.experiment_id, tags=held, run_name=name).info
         run = self.resume(info.run_id)
+        self._cpu_began[run.id] = time.process_time()
         try:
             run.log_params(params or {})
         except BaseException as error:
@@ -137,12 +145,23 @@ class MLflowTracker(RunTracker):
         """Close a run: status, `error` tag, and the metrics `seconds` and `peak_memory_mib`."""
         status, tags = outcome(error)
         try:
+            if error is not None and self.uri.startswith("http"):
+                preflight.check_server(self.uri, self.timeout)  # MLflow would ask one that is gone for half a minute
             with reaching(self.uri):
                 self._close(run_id, status, tags)
         except BenchError as unreachable:
             if error is None:
                 raise
             logger.warning("Run %s is not marked %s: %s", run_id, status, unreachable)  # `error` is the one to tell
+
+    def finish(self, run_id: str, ended: float) -> None:
+        """Mark a run FINISHED as of then, in seconds since 1970, whatever it was marked before."""
+        with reaching(self.uri):
+            stored = self.store.client.get_run(run_id)
+            if "error" in stored.data.tags:
+                self.store.client.delete_tag(run_id, "error")
+            self.resume(run_id).log_metrics({"seconds": ended - stored.info.start_time / 1000})
+            self.store.client.set_terminated(run_id, "FINISHED", end_time=int(1000 * ended))
 
     def resume(self, run_id: str) -> MLflowRun:
         """A handle on a run that is there already, to add to it, also after it ended."""
@@ -152,6 +171,13 @@ class MLflowTracker(RunTracker):
         """The id of the latest run with this kind, `fingerprint` tag, status ("" is any) and, if given, parent."""
         found = self.store.search({"kind": kind, "fingerprint": fingerprint, **_parent(parent)}, status)
         return found[-1].info.run_id if found else None
+
+    def page(self, run_id: str) -> str:
+        """Where a reader finds a run: a link where there is a server, else the store."""
+        if not self.uri.startswith("http"):
+            return self.uri
+        place = f"experiments/{self.store.experiment_id}/runs/{run_id}"
+        return f"{self.uri}/#/{place}?workflowType=machine_learning"  # without that MLflow opens its GenAI view
 
     def children(self, parent: str) -> list[str]:
         """Ids of the runs whose parent is this run, in the order they started."""
@@ -180,7 +206,7 @@ class MLflowTracker(RunTracker):
         run, began = self.resume(run_id), self.store.client.get_run(run_id).info.start_time
         if tags:
             run.set_tags(tags)
-        run.log_metrics({"seconds": (_now() - began) / 1000, "peak_memory_mib": provenance.peak_memory()})
+        run.log_metrics(provenance.cost((_now() - began) / 1000, self._cpu_began.pop(run_id, float("nan"))))
         self.store.client.set_terminated(run_id, status)
 
     def _experiment_id(self, client: MlflowClient) -> str:
