@@ -13,9 +13,10 @@ READY := .venv/.installed
 # Two workers with one thread each: more threads than cores make small operators many times slower.
 PYTEST := OMP_NUM_THREADS=1 MLFLOW_DISABLE_TELEMETRY=true $(BIN)/python -m pytest
 
-.PHONY: help bench reproduce test check report speed clean
+.PHONY: help bench reproduce test check report speed ui clean
 
 comma := ,
+port := 5000
 STUDIES = $(subst $(comma), ,$(or $(only),$(basename $(notdir $(wildcard experiments/*.yaml)))))
 
 help: ## this list
@@ -47,6 +48,12 @@ report: $(READY) ## tables and figures of the latest sweep
 speed: $(READY) ## time the engine and the metrics beside other implementations
 	$(BIN)/python experiments/speed/engine.py
 	$(BIN)/python experiments/speed/metrics.py
+
+ui: $(READY) ## MLflow's page on the runs in outputs/ (another port: make ui port=5001)
+	@test -s outputs/mlflow.db || { echo "Expected runs in outputs/mlflow.db, got none: make bench first." >&2; exit 1; }
+	@echo "Open http://127.0.0.1:$(port)/#/experiments?workflowType=machine_learning"
+	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
+		$(BIN)/mlflow ui --backend-store-uri sqlite:///outputs/mlflow.db --workers 1 --port $(port)
 
 clean: ## remove caches and builds (outputs/ and .venv/ stay)
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage coverage.xml

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:  # the command line and the report start without torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 class BenchError(Exception):
@@ -144,10 +144,8 @@ class Scores:
     panels: Mapping[str, Panels] = field(default_factory=dict)
 
 
-class Run(Protocol):
-    """One open run of a tracker."""
-
-    id: str
+class Log(Protocol):
+    """What takes the numbers, files and facts of a run."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Record numbers; values that are not finite are left out."""
@@ -161,8 +159,26 @@ class Run(Protocol):
         """Store a copy of a file as an artifact."""
         ...
 
+    def log_data(self, name: str, digest: str, split: str, facts: Mapping[str, object]) -> None:
+        """Record which data the run used.
+
+        digest: at most 36 characters, another one for other data; split: what it was for, training or explained; facts:
+        how many samples, of what shape.
+        """
+        ...
+
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set or replace tags."""
+        ...
+
+
+class Run(Log, Protocol):
+    """One open run of a tracker."""
+
+    id: str
+
+    def log_model(self, model: nn.Module, example: Tensor) -> None:
+        """Keep a model in eval mode; one that cannot be kept is told and left out. example: two or more inputs."""
         ...
 
 

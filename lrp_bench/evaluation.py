@@ -54,12 +54,14 @@ def evaluate(
     pictures: int,
     background: tuple[Tensor, Tensor] | None = None,
     retrain: Retrain | None = None,
+    step: Callable[[str], object] = str,
 ) -> Evaluation:
     """Run one method over all batches. explainer and baselines are called with model= and example= first.
 
     background: training inputs (n, ...) that metrics may draw from, and their labels (n,). retrain: trains the model
-    once more. A metric that does not apply to these data is named with its reason; where none applies, or two give
-    values of one name, that is an error.
+    once more. step: called for each batch after the explanations and after each metric, with a word on what was done. A
+    metric that does not apply to these data is named with its reason; where none applies, or two give values of one
+    name, that is an error.
     """
     seconds, unavailable = 0.0, dict[str, str]()
     rows: list[tuple[Tensor, ...]] = []
@@ -77,9 +79,10 @@ def evaluate(
         began = _clock(device)
         explanation = method.explain(batch.inputs, batch.label if explain_label else None)
         seconds += _clock(device) - began
+        step("explanations")
         compared = _compared(references, batch.inputs, explanation.target, unavailable)
         context = Context(model, compared, method, again, batch.label, batch.mask, drawn, drawn_label, retrain)
-        _update(asked, explanation, context, unavailable)
+        _update(asked, explanation, context, unavailable, step)
         check_names({name: getattr(metric, "measures", ()) for name, metric in asked.items()})
         rows.append((batch.index, batch.label, _predicted(explanation.logits), explanation.score))
         missing = pictures - sum(len(inputs) for inputs, _ in shown)
@@ -134,11 +137,18 @@ def _moved(batch: Batch, device: torch.device) -> Batch:
     return Batch(batch.inputs.to(device), batch.label.to(device), batch.index.to(device), mask)
 
 
-def _update(asked: dict[str, Any], explanation: Explanation, context: Context, unavailable: dict[str, str]) -> None:
+def _update(
+    asked: dict[str, Any],
+    explanation: Explanation,
+    context: Context,
+    unavailable: dict[str, str],
+    step: Callable[[str], object],
+) -> None:
     """Show a batch to every metric. One that does not apply is named with its reason, and not asked again."""
     for name in list(asked):
         try:
             asked[name].update(explanation, context)
+            step(name)
         except NotApplicable as reason:
             unavailable[name] = str(reason)
             del asked[name]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrp_bench.contracts import BenchError, Run
+from lrp_bench.contracts import BenchError, Log
 from lrp_bench.data.base import TensorData
 from lrp_bench.data.text import TextData
 from lrp_bench.evaluation import Evaluation
@@ -19,7 +19,7 @@ from lrp_bench.report import artifacts, maps, statistics
 from lrp_bench.report.maps import Maps
 
 
-def keep(run: Run, evaluation: Evaluation, data: TensorData, config: str, folder: Path) -> None:
+def keep(run: Log, evaluation: Evaluation, data: TensorData, config: str, folder: Path) -> None:
     """Write the run's files into folder, and log them with all numbers.
 
     Raises BenchError where the folder cannot be written.

@@ -20,12 +20,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
+from lrp_bench import notes, progress
 from lrp_bench.contracts import Batch, BenchError, NotApplicable, Run
+from lrp_bench.data.arguments import one_of, whole
 from lrp_bench.data.base import TensorData
+from lrp_bench.data.facts import log_explained_data
 from lrp_bench.evaluation import Evaluation, evaluate, on_device
 from lrp_bench.models.kept import Kept
 from lrp_bench.records import first_samples, keep
 from lrp_bench.tracking.base import RunTracker
+from lrp_bench.tracking.outbox import Outbox
 from lrp_bench.training import Fitted, fit_or_load
 from lrp_bench.training.store import writing
 
@@ -116,18 +120,42 @@ class Study:
                 two = islice(self.data.explained_batches(2), 1)
                 fitted = self.fitted(lambda untrained: self.evaluate(explainer, untrained, two))
                 batches = self.data.explained_batches(self.cfg.batch_size)
-                evaluation = self.evaluate(explainer, fitted.model, batches)
+                total = -(-len(self.data.indices) // self.cfg.batch_size) * (1 + len(self.cfg.metric))
+                with progress.steps(method, total, progress.terminal()) as step:
+                    evaluation = self.evaluate(explainer, fitted.model, batches, step)
                 for name, reason in evaluation.unavailable.items():
                     log.warning("No %s: %s", name.replace("/", " with "), reason)
-                record.set_tags({"training_run": fitted.run_id})
-                record.log_metrics(fitted.quality)
-                keep(record, evaluation, self.data, OmegaConf.to_yaml(self.cfg, resolve=True), folder)
+                self.hand_in(record, method, evaluation, fitted, folder)
         if method != "random" and (first := first_samples(evaluation, self.data)):
             log.info("%s, first samples:\n%s", method, first)
         return evaluation
 
-    def evaluate(self, explainer: DictConfig, model: nn.Module, batches: Iterable[Batch]) -> Evaluation:
-        """Explain batches and score the explanations."""
+    def hand_in(self, record: Run, method: str, evaluation: Evaluation, fitted: Fitted, folder: Path) -> None:
+        """Write the run's files into folder, and hand all that was found to the tracker."""
+        outbox = Outbox(folder, self.settings["tracker"])
+        outbox.set_tags({"training_run": fitted.run_id})
+        outbox.log_metrics(fitted.quality)
+        log_explained_data(outbox, self.data)
+        keep(outbox, evaluation, self.data, OmegaConf.to_yaml(self.cfg, resolve=True), folder)
+        about = self.about(method, len(evaluation.index), fitted.quality)
+        with writing(folder):
+            table, tag = notes.samples_table(evaluation, folder)
+            outbox.log_file(table)
+            outbox.set_tags({notes.NOTE: notes.of_explanation(about, evaluation.measures, outbox.metrics), **tag})
+            outbox.hand_over(record)
+        log.info("%s: %d samples explained and scored, kept in %s", method, len(evaluation.index), folder)
+
+    def about(self, method: str, samples: int, quality: Mapping[str, float]) -> str:
+        """What a method explains, in a sentence."""
+        method, dataset, model = map(notes.plain, (method, *self.named("dataset", "model")))
+        reached = "".join(f", {name.replace('_', ' ')} {value:.4g}" for name, value in quality.items())
+        what = f"the {self.cfg.target} class of {samples} samples of **{dataset}**"
+        return f"**{method}** explains {what} by **{model}**{reached}."
+
+    def evaluate(
+        self, explainer: DictConfig, model: nn.Module, batches: Iterable[Batch], step: Callable[[str], object] = str
+    ) -> Evaluation:
+        """Explain batches and score the explanations; step: see `evaluation.evaluate`."""
         return evaluate(
             explainer=build(explainer),
             baselines=build(self.cfg.baselines),
@@ -139,6 +167,7 @@ class Study:
             pictures=self.cfg.pictures,
             background=self.data.background(self.cfg.background),
             retrain=self.retrain,
+            step=step,
         )
 
     def named(self, *groups: str) -> list[str]:
@@ -220,14 +249,9 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Raise BenchError for a plain value of the root config that cannot be meant."""
     for name in ("samples", "batch_size", "background"):
-        if not isinstance(settings[name], int) or settings[name] < 1:
-            raise BenchError(f"Expected {name} to be a whole number >= 1, got {settings[name]!r}: correct {name}.")
+        whole(name, settings[name])
     for name in ("seed", "pictures"):
-        if not isinstance(settings[name], int) or settings[name] < 0:
-            raise BenchError(f"Expected {name} to be a whole number >= 0, got {settings[name]!r}: correct {name}.")
-    if settings["target"] not in ("predicted", "label"):
-        raise BenchError(f"Expected target to be predicted or label, got {settings['target']!r}: correct target.")
-    if settings["threads"] is not None and (not isinstance(settings["threads"], int) or settings["threads"] < 1):
-        raise BenchError(
-            f"Expected threads to be null or a whole number >= 1, got {settings['threads']!r}: correct threads."
-        )
+        whole(name, settings[name], 0)
+    one_of("target", settings["target"], ("predicted", "label"))
+    if settings["threads"] is not None:
+        whole("threads", settings["threads"])

@@ -16,12 +16,11 @@ from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from lrp_bench import __version__
-
 PARENT = "LRP_BENCH_PARENT_RUN"  # how a job, in whatever process, knows its sweep
 
-# What leaves the numbers as they are.
-NEUTRAL = ("experiment", "paths", "tracker", "device", "threads", "sweep", "hydra", "trainer.accelerator", "names")
+# What decides no number, and what decides only what a method costs.
+NEUTRAL = ("experiment", "paths", "tracker", "sweep", "hydra", "names")
+MACHINE = ("device", "threads", "trainer.accelerator")
 
 INTERRUPTED = 128 + signal.SIGTERM
 
@@ -39,6 +38,7 @@ class Sweep(Callback):
 
     def __init__(self) -> None:
         self.parent: str | None = None
+        self.command = ""
         self.folder = Path()
         self.tracker: Any = None
 
@@ -72,16 +72,18 @@ class Sweep(Callback):
         if str(config.tracker._target_).startswith("lrp_bench.tracking.memory."):
             return  # what stays in a job's memory has no parent
         typed: list[str] = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)  # type: ignore[assignment]
-        command = " ".join(typed)
+        self.command = " ".join(["python -m lrp_bench", *typed])
         self.folder = folder.resolve()
-        params = {"command": f"python -m lrp_bench {command}", "folder": str(folder)}
+        params = {"command": self.command, "folder": str(folder)}
         tags = {"fingerprint": fingerprint(config), "experiment": experiment(config, typed)}
         try:
             self.tracker = instantiate(config.tracker)
             check_folder(self.folder)
             self.parent = self._earlier(tags["fingerprint"]) if config.sweep.resume else None
             if self.parent is None:
-                self.parent = self.tracker.start(command or "defaults", kind="sweep", params=params, tags=tags).id
+                self.parent = self.tracker.start(
+                    " ".join(typed) or "defaults", kind="sweep", params=params, tags=tags
+                ).id
         except Exception as error:
             sys.exit(str(error.__cause__ if isinstance(error.__cause__, BenchError) else error))
         _open.append(self)
@@ -120,33 +122,41 @@ class Sweep(Callback):
         """Print and keep the table; what the parent failed of."""
         from rich.console import Console
 
+        from lrp_bench import notes
         from lrp_bench.contracts import BenchError
         from lrp_bench.report.summary import summarize
 
         console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
         summary = summarize(self.tracker.uri, self.tracker.experiment, self.parent, self.folder)
         console.print(summary.render(console.width))
-        console.print(f"Tables: {self.folder}/table.md, .csv, .tex; runs: {self.tracker.uri}", soft_wrap=True)
+        console.print(
+            f"Tables: {self.folder}/table.md, .csv, .tex; runs: {self.tracker.page(self.parent)}", soft_wrap=True
+        )
         run = self.tracker.resume(self.parent)
         for file in summary.files:
             run.log_file(file)
+        table = "".join(file.read_text(encoding="utf-8") for file in summary.files if file.suffix == ".md")
+        run.set_tags({notes.NOTE: notes.of_sweep(self.command, table)})
+        run.log_metrics(notes.beside_each_other(summary.comparison))
         return BenchError(f"{len(summary.failures)} runs failed") if summary.failures else None
 
 
 def experiment(config: DictConfig, typed: Sequence[str]) -> str:
-    """The chosen preset, and in brackets what was typed that may change its numbers."""
-    changes = [o for o in typed if not o.lstrip("+~").startswith(NEUTRAL)]
+    """The chosen preset, and in brackets what was typed that may change its numbers, on whatever machine."""
+    changes = [o for o in typed if not o.lstrip("+~").startswith((*NEUTRAL, *MACHINE))]
     name = config.hydra.runtime.choices.get("experiment") or ""
     return f"{name} ({', '.join(changes)})" if changes else str(name)
 
 
 def fingerprint(config: DictConfig) -> str:
-    """A sha256 of all that decides the numbers of a sweep; interpolations count as they are written."""
+    """A sha256 of all that decides the numbers of a sweep, the code included; interpolations count as written."""
+    from lrp_bench.tracking import provenance
+
     whole: dict[str, Any] = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
     hydra = whole.pop("hydra")
     facts = {group: each for group, each in whole.items() if not group.startswith(NEUTRAL)}
     swept = [o for o in hydra["overrides"]["task"] if "," in o]
-    text = json.dumps([facts, hydra["sweeper"].get("params"), swept, __version__], sort_keys=True, default=str)
+    text = json.dumps([facts, hydra["sweeper"].get("params"), swept, provenance.code()], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -21,6 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ALLOWED = {
     ".contracts": {"torch"},
     ".chance": {"torch"},
+    ".progress": {"rich"},
     ".engine": {".contracts", "torch"},
     ".metrics": {".chance", ".contracts", "torch", "torchmetrics", "scipy", "skimage", "cv2"},
     ".explainers": {".chance", ".contracts", ".engine", "torch", "captum", "zennit"},
@@ -46,6 +47,7 @@ ALLOWED = {
         ".contracts",
         ".data",
         ".models",
+        ".progress",
         "torch",
         "pytorch_lightning",
         "lightning_fabric",
@@ -58,7 +60,7 @@ ALLOWED = {
 ONLY = {
     "hydra": {"cli.py", "run.py", "sweep.py"},
     "omegaconf": {"cli.py", "run.py", "sweep.py"},
-    "mlflow": {"tracking/mlflow.py", "report/collect.py"},
+    "mlflow": {"tracking/mlflow.py", "tracking/packaged.py", "tracking/store.py", "report/collect.py"},
 }
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lrp_bench.tracking.mlflow import open_store
+from lrp_bench.tracking.store import open_store
 
 QUICK = ("samples=20", "trainer=fast", "baselines=gradient", "pictures=3")
 

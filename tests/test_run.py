@@ -148,6 +148,22 @@ def test_a_baseline_that_fails_on_a_later_batch_is_named_and_left_out() -> None:
     torch.testing.assert_close(evaluation.values["agreement/steady/cosine"], torch.ones(6))
 
 
+def test_every_step_of_the_way_is_told() -> None:
+    x, steps = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)), list[str]()
+    evaluate(
+        explainer=partial(Random, seed=0),
+        baselines={},
+        metrics={"conservation": Conservation(), "flipping": Flipping(steps=2)},
+        batches=[Batch(part, torch.zeros(len(part)).long(), torch.arange(len(part))) for part in x.split(2)],
+        model=nn.Linear(3, 2).requires_grad_(requires_grad=False),
+        device=torch.device("cpu"),
+        explain_label=False,
+        pictures=0,
+        step=steps.append,
+    )
+    assert steps == ["explanations", "conservation", "flipping"] * 3
+
+
 class Mute(Conservation):
     """A metric that has nothing to say about these data."""
 
@@ -227,6 +243,7 @@ def test_what_the_cost_depends_on_is_in_the_fingerprint(outputs: Path, override:
         (["seed=-1"], "Expected seed"),
         (["target=truth"], "Expected target"),
         (["threads=0"], "Expected threads"),
+        (["pictures=true"], "Expected pictures to be a whole number >= 0, got True"),
         (["device=tpu9"], "Expected device"),
         (["samples=5000"], "Expected samples <= 200, got 5000"),
         (["dataset.shape=[4]", "model=lenet"], "Expected"),

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from lrp_bench import sweep
-from lrp_bench.contracts import BenchError
+from lrp_bench.contracts import BenchError, Measure
 from lrp_bench.report import summary
+from lrp_bench.tracking import provenance
 from lrp_bench.tracking.memory import MemoryTracker
 
 
 class Table:
     failures = ()
+    comparison = SimpleNamespace(
+        cells=pd.DataFrame({"measure": ["srg", "ties"], "setting": "digits", "method": "zplus", "shown": [0.5, 2.0]}),
+        measures={"srg": Measure("SRG", "flipping", True), "ties": Measure("Ties", "flipping", None, headline=False)},
+        settings=("digits",),
+    )
 
     def __init__(self, *files: Path) -> None:
         self.files = files
@@ -67,10 +75,21 @@ def test_an_interrupted_table_leaves_no_run_open(opened: sweep.Sweep, monkeypatc
     assert opened.tracker.runs[opened.parent].status == "KILLED"
 
 
-def test_a_finished_sweep_is_marked_so(opened: sweep.Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(summary, "summarize", lambda *_: Table())
+def test_a_finished_sweep_is_marked_so_and_told(
+    opened: sweep.Sweep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "table.md").write_text("| SRG |")
+    monkeypatch.setattr(summary, "summarize", lambda *_: Table(tmp_path / "table.md"))
+    opened.command = "python -m lrp_bench"
     opened.on_run_end(None)
-    assert opened.tracker.runs[opened.parent].status == "FINISHED"
+    run = opened.tracker.runs[opened.parent]
+    assert run.status == "FINISHED"
+    assert run.metrics["srg/zplus"] == 0.5
+    assert "ties/zplus" not in run.metrics
+    assert run.tags["mlflow.note.content"] == "    python -m lrp_bench\n\n| SRG |"
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert str(tmp_path) in last
+    assert opened.parent in last
 
 
 def test_a_store_that_takes_no_run_ends_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,9 +144,25 @@ def test_a_fingerprint_is_of_what_decides_the_numbers() -> None:
     assert first == sweep.fingerprint(composed("experiment=iris", "paths.outputs=elsewhere"))
     assert first != sweep.fingerprint(composed("rule=epsilon,gamma"))
     assert first != sweep.fingerprint(composed(sweeper={"params": {"rule": "zero"}}))
-    other = composed("experiment=iris")
-    other.seed = 1
-    assert first != sweep.fingerprint(other)
+    for key, value in {"seed": 1, "device": "cpu", "threads": 1}.items():  # the last two: what a method costs
+        other = composed("experiment=iris")
+        sweep.OmegaConf.update(other, key, value)
+        assert first != sweep.fingerprint(other)
+
+
+def test_a_sweep_goes_on_with_the_code_it_began_with_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "metrics").mkdir()
+    measure, other = tmp_path / "metrics" / "flipping.py", tmp_path / "cli.py"
+    digests = []
+    for text in ("version = 1", "version = 2"):
+        measure.write_text(text)
+        digests.append(provenance.code(tmp_path))
+        other.write_text(text)
+        assert provenance.code(tmp_path) == digests[-1]
+    assert digests[0] != digests[1]
+    first = sweep.fingerprint(composed())
+    monkeypatch.setattr(provenance, "code", lambda: digests[1])
+    assert sweep.fingerprint(composed()) != first
 
 
 def test_a_sweep_goes_on_where_it_was_broken_off_and_is_not_done_twice(caplog: pytest.LogCaptureFixture) -> None:

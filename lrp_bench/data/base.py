@@ -190,8 +190,18 @@ class TensorData(pl.LightningDataModule):
         chosen = kept[drawn]
         return self.normalize(train.inputs[chosen]), train.labels[chosen]
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many samples each part has."""
+        train, validation = self._cut
+        return {"train": len(train), "validation": len(validation), "test": len(self.contents.test.labels)}
+
     def fingerprint(self) -> str:
         """A sha256 of what a training's outcome depends on: both splits, normalisation and validation cut."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256(repr((self.shape, self.classes)).encode())
         train, test = self.contents.train, self.contents.test
         for part in (train.inputs, train.labels, test.inputs, test.labels, self.mean, self.std, self._cut[1]):

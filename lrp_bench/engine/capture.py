@@ -161,7 +161,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     """Eval mode within; every module's own mode afterwards."""
     modes = {module: module.training for module in model.modules()}
     try:
-        model.eval()
+        with suppress(NotImplementedError):  # a program of torch.export keeps the mode it was exported in
+            model.eval()
+        for module in modes:
+            module.training = False
         yield
     finally:
         for module, mode in modes.items():

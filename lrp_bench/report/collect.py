@@ -6,17 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 import pandas as pd
-from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.report import artifacts
 from lrp_bench.report.results import IDENTITY, Explained, Failure, Results, assemble
-from lrp_bench.tracking.mlflow import Store, open_store
+from lrp_bench.tracking.store import Store, open_store, reaching
+
+if TYPE_CHECKING:  # lrp_bench.tracking says how MLflow is to behave before it is imported
+    from mlflow.entities import Run
 
 PARENT = "mlflow.parentRunId"
 
@@ -117,7 +119,7 @@ def _read(store: Store, run: Run) -> Explained | Failure:
     try:
         with _files(store, run) as folder:
             return _explained(run, artifacts.read(folder))
-    except (OSError, ValueError, MlflowException) as error:
+    except (OSError, ValueError, BenchError) as error:
         return Failure(dataset, model, method, f"its numbers cannot be read: {error}")
 
 
@@ -129,9 +131,10 @@ def _files(store: Store, run: Run) -> Iterator[Path]:
         yield Path(url2pathname(place.path))
         return
     with TemporaryDirectory() as folder:
-        there = {item.path for item in store.client.list_artifacts(run.info.run_id)}
-        for name in there.intersection(artifacts.FILES):
-            store.client.download_artifacts(run.info.run_id, name, folder)
+        with reaching(store.uri):
+            there = {item.path for item in store.client.list_artifacts(run.info.run_id)}
+            for name in there.intersection(artifacts.FILES):
+                store.client.download_artifacts(run.info.run_id, name, folder)
         yield Path(folder)
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 import pandas as pd
 
 from lrp_bench.report.collect import PARENT
-from lrp_bench.tracking.mlflow import Store, open_store
+from lrp_bench.tracking.store import Store, open_store
 
 QUALITY = "test_"  # metrics of a run that are the model's
 

@@ -56,6 +56,10 @@ class RunTracker(ABC):
         """The id of the latest run with this kind, `fingerprint` tag, status ("" is any) and, if given, parent."""
 
     @abstractmethod
+    def page(self, run_id: str) -> str:
+        """Where a reader finds a run: a link where there is a server, else the store."""
+
+    @abstractmethod
     def children(self, parent: str) -> list[str]:
         """Ids of the runs whose parent is this run, in the order they started."""
 

@@ -7,15 +7,22 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from lrp_bench.tracking import provenance
 from lrp_bench.tracking.base import RunTracker
 from lrp_bench.tracking.record import finite, flatten, outcome, tag_text
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
 
 @dataclass
 class Record:
-    """One run: what was logged to it. files: artifact path -> content; curves: name -> [(step, value), ...]."""
+    """One run: what was logged to it.
+
+    files: artifact path -> content; curves: name -> [(step, value), ...]; data: (name, digest, split) -> facts.
+    """
 
     id: str
     name: str
@@ -27,7 +34,10 @@ class Record:
     metrics: dict[str, float] = field(default_factory=dict)
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
+    data: dict[tuple[str, str, str], dict[str, object]] = field(default_factory=dict)
+    models: list[tuple[nn.Module, Tensor]] = field(default_factory=list)
     began: float = field(default_factory=time.time)
+    cpu_began: float = field(default_factory=time.process_time)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Record numbers; values that are not finite are left out."""
@@ -43,6 +53,14 @@ class Record:
     def log_file(self, path: Path, folder: str = "") -> None:
         """Store a copy of a file as an artifact."""
         self.files[str(PurePosixPath(folder) / path.name)] = path.read_bytes()
+
+    def log_data(self, name: str, digest: str, split: str, facts: Mapping[str, object]) -> None:
+        """Record which data the run used."""
+        self.data[name, digest, split] = dict(facts)
+
+    def log_model(self, model: nn.Module, example: Tensor) -> None:
+        """Keep a model as it is."""
+        self.models.append((model, example))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set or replace tags."""
@@ -75,7 +93,7 @@ class MemoryTracker(RunTracker):
         record = self.runs[run_id]
         record.status, tags = outcome(error)
         record.set_tags(tags)
-        record.log_metrics({"seconds": time.time() - record.began, "peak_memory_mib": provenance.peak_memory()})
+        record.log_metrics(provenance.cost(time.time() - record.began, record.cpu_began))
 
     def resume(self, run_id: str) -> Record:
         """A handle on a run that is there already."""
@@ -88,6 +106,10 @@ class MemoryTracker(RunTracker):
             if wanted and parent in (None, run.parent):
                 return run.id
         return None
+
+    def page(self, run_id: str) -> str:
+        """Where a reader finds a run: nowhere else."""
+        return f"memory, run {run_id}"
 
     def children(self, parent: str) -> list[str]:
         """Ids of the runs whose parent is this run, in the order they started."""

@@ -2,96 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import os
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.tracking import preflight, provenance
 from lrp_bench.tracking.base import RunTracker
-from lrp_bench.tracking.record import clean, finite, flatten, outcome, tag_text
+from lrp_bench.tracking.record import MESSAGE_LENGTH, clean, finite, flatten, outcome, tag_text
+from lrp_bench.tracking.store import Store, connect, make_database, reaching
 
-# MLflow reads these when it is imported. What the user has set stands.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
-
-from alembic.util import CommandError
-from mlflow import MlflowClient
-from mlflow.entities import Experiment, Metric, Param, RunTag
-from mlflow.entities import Run as StoredRun
-from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs a traceback for what is raised anyway
 
 METRICS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
-
-
-@contextmanager
-def reaching(uri: str) -> Iterator[None]:
-    """Turn what goes wrong with a store (server gone, disk full, file locked or missing) into a BenchError."""
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, CommandError, OSError) as error:
-        cause = _root(error)
-        raise BenchError(
-            f"Expected the MLflow store {uri} to answer, got {type(cause).__name__}: {str(cause)[:500]}: check that it "
-            "is reachable, and that its disk is writable and not full."
-        ) from error
-
-
-def _root(error: BaseException) -> BaseException:
-    """What began it: MLflow wraps a full disk or a refused connection in pages of its own."""
-    return _root(error.__cause__) if error.__cause__ else error
-
-
-@dataclass(frozen=True)
-class Store:
-    """One experiment of an MLflow store, and the connection to it."""
-
-    uri: str
-    client: MlflowClient
-    experiment_id: str
-
-    def search(self, tags: Mapping[str, str], status: str = "") -> list[StoredRun]:
-        """All runs with these tags and, if given, this status, in the order they started."""
-        parts = [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
-        parts += [f"attributes.status = '{status}'"] * bool(status)
-        found: list[StoredRun] = []
-        token: str | None = ""
-        while token is not None:
-            with reaching(self.uri):
-                page = self.client.search_runs(
-                    [self.experiment_id], " and ".join(parts), order_by=["start_time ASC"], page_token=token or None
-                )
-            found += page
-            token = page.token or None
-        return found
-
-
-def open_store(uri: str, experiment: str, timeout: float = 10) -> Store:
-    """An experiment to read from; BenchError where the store or the experiment is missing."""
-    uri = preflight.absolute(uri)
-    client = _connect(uri, timeout)
-    with reaching(uri):
-        found = client.get_experiment_by_name(experiment)
-    if found is None:
-        raise BenchError(
-            f"Expected the experiment {experiment!r} in {uri}, got none: name another, or run a sweep first."
-        )
-    return Store(uri, client, str(found.experiment_id))
 
 
 class MLflowRun:
@@ -114,6 +49,33 @@ class MLflowRun:
         """Store a copy of a file as an artifact."""
         with reaching(self._store.uri):
             self._store.client.log_artifact(self.id, str(path), folder or None)
+
+    def log_data(self, name: str, digest: str, split: str, facts: Mapping[str, object]) -> None:
+        """Record which data the run used; MLflow's page lists them as its inputs."""
+        data = Dataset(name, digest, "local", json.dumps({"dataset": name}), profile=json.dumps(facts, default=str))
+        used = [DatasetInput(data, [InputTag("mlflow.data.context", split)])]
+        with reaching(self._store.uri):
+            try:
+                self._store.client.log_inputs(self.id, used)
+            except MlflowException as error:
+                if error.error_code != "BAD_REQUEST":
+                    raise
+                self._store.client.log_inputs(self.id, used)  # of jobs that name new data at once, one enters them
+
+    def log_model(self, model: nn.Module, example: Tensor) -> None:
+        """Keep a model as an MLflow model, which loads without its source code; one that cannot be exported is not."""
+        from lrp_bench.tracking.packaged import package, upload
+
+        with TemporaryDirectory() as folder:
+            try:
+                described = package(model, example, Path(folder) / "model")
+            except Exception as error:  # torch.export can fail in any way
+                reason = next(iter(str(error).splitlines()), "")[:MESSAGE_LENGTH]
+                logger.info("MLflow gets no %s: %s: %s", type(model).__name__, type(error).__name__, reason)
+                return
+            with reaching(self._store.uri):
+                tags = upload(self._store, self.id, type(model).__name__, described, Path(folder) / "model")
+        self.set_tags(tags)
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Record settings, nested ones under dotted keys; a parameter can be set only once."""
@@ -146,8 +108,9 @@ class MLflowTracker(RunTracker):
         self.experiment = experiment
         self.artifacts = Path(artifacts).expanduser().resolve()
         self.timeout = timeout
-        _make_database(self.uri)
-        client = _connect(self.uri, timeout)
+        self._cpu_began: dict[str, float] = {}  # of the runs that are open in this process
+        make_database(self.uri)
+        client = connect(self.uri, timeout)
         with reaching(self.uri):
             self.store = Store(self.uri, client, self._experiment_id(client))
         self.mend()
@@ -170,6 +133,7 @@ class MLflowTracker(RunTracker):
         with reaching(self.uri):
             info = self.store.client.create_run(self.store.experiment_id, tags=held, run_name=name).info
         run = self.resume(info.run_id)
+        self._cpu_began[run.id] = time.process_time()
         try:
             run.log_params(params or {})
         except BaseException as error:
@@ -181,12 +145,23 @@ class MLflowTracker(RunTracker):
         """Close a run: status, `error` tag, and the metrics `seconds` and `peak_memory_mib`."""
         status, tags = outcome(error)
         try:
+            if error is not None and self.uri.startswith("http"):
+                preflight.check_server(self.uri, self.timeout)  # MLflow would ask one that is gone for half a minute
             with reaching(self.uri):
                 self._close(run_id, status, tags)
         except BenchError as unreachable:
             if error is None:
                 raise
             logger.warning("Run %s is not marked %s: %s", run_id, status, unreachable)  # `error` is the one to tell
+
+    def finish(self, run_id: str, ended: float) -> None:
+        """Mark a run FINISHED as of then, in seconds since 1970, whatever it was marked before."""
+        with reaching(self.uri):
+            stored = self.store.client.get_run(run_id)
+            if "error" in stored.data.tags:
+                self.store.client.delete_tag(run_id, "error")
+            self.resume(run_id).log_metrics({"seconds": ended - stored.info.start_time / 1000})
+            self.store.client.set_terminated(run_id, "FINISHED", end_time=int(1000 * ended))
 
     def resume(self, run_id: str) -> MLflowRun:
         """A handle on a run that is there already, to add to it, also after it ended."""
@@ -196,6 +171,13 @@ class MLflowTracker(RunTracker):
         """The id of the latest run with this kind, `fingerprint` tag, status ("" is any) and, if given, parent."""
         found = self.store.search({"kind": kind, "fingerprint": fingerprint, **_parent(parent)}, status)
         return found[-1].info.run_id if found else None
+
+    def page(self, run_id: str) -> str:
+        """Where a reader finds a run: a link where there is a server, else the store."""
+        if not self.uri.startswith("http"):
+            return self.uri
+        place = f"experiments/{self.store.experiment_id}/runs/{run_id}"
+        return f"{self.uri}/#/{place}?workflowType=machine_learning"  # without that MLflow opens its GenAI view
 
     def children(self, parent: str) -> list[str]:
         """Ids of the runs whose parent is this run, in the order they started."""
@@ -224,7 +206,7 @@ class MLflowTracker(RunTracker):
         run, began = self.resume(run_id), self.store.client.get_run(run_id).info.start_time
         if tags:
             run.set_tags(tags)
-        run.log_metrics({"seconds": (_now() - began) / 1000, "peak_memory_mib": provenance.peak_memory()})
+        run.log_metrics(provenance.cost((_now() - began) / 1000, self._cpu_began.pop(run_id, float("nan"))))
         self.store.client.set_terminated(run_id, status)
 
     def _experiment_id(self, client: MlflowClient) -> str:
@@ -250,36 +232,6 @@ class MLflowTracker(RunTracker):
 
 def _parent(parent: str | None) -> dict[str, str]:
     return {"mlflow.parentRunId": parent} if parent else {}
-
-
-def _connect(uri: str, timeout: float) -> MlflowClient:
-    path = preflight.sqlite_path(uri)
-    if path is not None:
-        preflight.check_database(path)
-    elif uri.startswith("http"):
-        preflight.check_server(uri, timeout)
-    with reaching(uri):
-        return _client(uri)
-
-
-def _make_database(uri: str) -> None:
-    """Make a new SQLite store, whole or not at all: half-migrated ones, by a race or by Ctrl-C, stay unusable."""
-    path = preflight.sqlite_path(uri)
-    if path is None or preflight.holds_data(path):
-        return
-    preflight.check_folder(path.parent)
-    with reaching(uri), FileLock(f"{path}.lock"):
-        if not preflight.holds_data(path):
-            draft = path.with_name(f".{path.name}.new")
-            draft.unlink(missing_ok=True)
-            _client(f"{preflight.SQLITE}{draft}")
-            draft.replace(path)
-
-
-def _client(uri: str) -> MlflowClient:
-    with warnings.catch_warnings():  # MLflow's own models under SQLAlchemy 2.1
-        warnings.filterwarnings("ignore", message="The ``noload`` loader strategy", category=DeprecationWarning)
-        return MlflowClient(tracking_uri=uri)
 
 
 def _now() -> int:

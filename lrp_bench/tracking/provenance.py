@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 import platform
 import shlex
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -18,7 +20,9 @@ import lrp_bench
 
 DISTRIBUTIONS = ("captum", "hydra-core", "mlflow", "pytorch-lightning", "torch", "torchmetrics", "torchvision")
 HOST = socket.gethostname()
-CHECKOUT = Path(lrp_bench.__file__).parent.parent
+PACKAGE = Path(lrp_bench.__file__).parent
+CHECKOUT = PACKAGE.parent
+DECIDES = ("chance.py", "evaluation.py", "data", "engine", "explainers", "metrics", "models", "training")
 
 
 def describe() -> dict[str, str]:
@@ -63,6 +67,32 @@ def peak_memory() -> float:
         return float("nan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def cost(seconds: float, cpu_began: float) -> dict[str, float]:
+    """What a run took, as metrics: seconds; peak_memory_mib, see `peak_memory`; and under the names of MLflow's page.
+
+    system/cpu_utilization_percentage: of one core, by this process since time.process_time() was `cpu_began`;
+    system/gpu_peak_memory_mib: the most that torch held on the current GPU, where one is used. MLflow's own monitor
+    measures the machine, which jobs side by side share, in a thread that asks the server at every sample.
+    """
+    busy = time.process_time() - cpu_began
+    numbers = {"seconds": seconds, "peak_memory_mib": peak_memory()}
+    if seconds > 0:
+        numbers["system/cpu_utilization_percentage"] = 100 * busy / seconds
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        numbers["system/gpu_peak_memory_mib"] = torch.cuda.max_memory_allocated() / 2**20
+    return numbers
+
+
+def code(package: Path = PACKAGE) -> str:
+    """A sha256 of the source that decides the numbers: a version's name says too little while it is worked on."""
+    digest = hashlib.sha256()
+    for path in sorted(path for part in DECIDES for path in [package / part, *(package / part).rglob("*.py")]):
+        if path.is_file():
+            digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _started(pid: int) -> str:

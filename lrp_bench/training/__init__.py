@@ -16,8 +16,9 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from lrp_bench.contracts import Tracker
+from lrp_bench.contracts import Run, Tracker
 from lrp_bench.data.base import TensorData
+from lrp_bench.data.facts import log_training_data
 from lrp_bench.models.fits import check_fits
 from lrp_bench.training.fitting import seeded
 from lrp_bench.training.recipe import Recipe
@@ -104,10 +105,26 @@ def fit_or_load(
             with tracker.run(name, kind="training", parent=parent, params=identity, tags=tags) as run:
                 history, metrics = trainer.train(model, data, work=work, seed=seed, run=run)
                 record = Record(fingerprint, run.id, metrics, history, facts)
+                _tell(run, _settled(model), data, metrics)
                 save(folder, model, record)
         shutil.rmtree(work, ignore_errors=True)
-    model.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
+    _settled(model)
     return Fitted(model, record.metrics, record.run_id, fingerprint, folder, reused=kept is not None)
+
+
+def _settled(model: nn.Module) -> nn.Module:
+    return model.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
+
+
+def _tell(run: Run, model: nn.Module, data: TensorData, metrics: Mapping[str, float]) -> None:
+    """What a tracker keeps of a training beside its numbers: the data, the model, and a description of both."""
+    log_training_data(run, data)
+    run.log_model(model, data.background(2))
+    reached = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
+    shape = " x ".join(map(str, data.shape))
+    told = f"**{type(model).__name__}** for **{type(data).__name__}**, inputs of {shape}: {reached}."
+    how = "The tag model_uri is what mlflow.pytorch.load_model takes, model_file what model=pt2 model.path= takes."
+    run.set_tags({"mlflow.note.content": f"{told}\n\n{how}"})
 
 
 def _facts(model: nn.Module, data: TensorData, identity: Mapping[str, object], seed: int) -> dict[str, object]:

@@ -8,7 +8,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lrp_bench.progress import bar
 
 Epoch = dict[str, float]
 
@@ -55,11 +56,10 @@ class Reseed(pl.Callback):
 
 
 class Bar(pl.Callback):
-    """One bar on a terminal for the whole training, gone when it ends; nothing elsewhere."""
+    """One bar for the whole training, gone when it ends."""
 
     def __init__(self, console: Console) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.progress = bar(console)
         self.task = self.progress.add_task("training")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

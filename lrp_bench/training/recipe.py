@@ -12,7 +12,6 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ModelCheckpoint
-from rich.console import Console
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -21,6 +20,7 @@ from lrp_bench.data.arguments import whole
 from lrp_bench.data.base import PARTS, TensorData
 from lrp_bench.data.selection import epoch_seed
 from lrp_bench.models.classifier import Classifier, Inputs, Regressor, Supervised, schedule
+from lrp_bench.progress import terminal
 from lrp_bench.training.callbacks import Epoch
 from lrp_bench.training.fitting import Loader, fit, measure, undisturbed
 
@@ -108,7 +108,7 @@ class Recipe:
             work=work,
             seed_of=lambda epoch: epoch_seed(seed, epoch),
             record=lambda epoch, number: run.log_metrics(epoch, step=number),
-            console=Console(stderr=True) if self.progress else None,
+            console=terminal() if self.progress else None,
         )
         run.log_metrics(metrics)
         return history, metrics

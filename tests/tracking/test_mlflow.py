@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from lrp_bench.contracts import BenchError
-from lrp_bench.tracking.mlflow import MLflowTracker, open_store
+from lrp_bench.tracking.mlflow import MLflowTracker
+from lrp_bench.tracking.store import open_store
 
 
 def log_a_job(tracker: MLflowTracker, parent: str, number: int) -> str:

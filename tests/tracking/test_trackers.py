@@ -25,13 +25,13 @@ class Seen:
     tags: dict[str, str]
     curve: Callable[[str], list[tuple[int, float]]]
     file: Callable[[str], bytes]
+    data: set[tuple[str, str, str]]
 
 
 def in_memory(tracker: MemoryTracker, run: str) -> Seen:
     kept = tracker.runs[run]
-    return Seen(
-        kept.name, kept.status, kept.params, kept.metrics, kept.tags, kept.curves.__getitem__, kept.files.__getitem__
-    )
+    curve, file = kept.curves.__getitem__, kept.files.__getitem__
+    return Seen(kept.name, kept.status, kept.params, kept.metrics, kept.tags, curve, file, set(kept.data))
 
 
 def in_mlflow(tracker: MLflowTracker, run: str) -> Seen:
@@ -45,6 +45,7 @@ def in_mlflow(tracker: MLflowTracker, run: str) -> Seen:
         kept.data.tags,
         lambda name: [(point.step, point.value) for point in client.get_metric_history(run, name)],
         lambda name: Path(client.download_artifacts(run, name)).read_bytes(),
+        {(d.dataset.name, d.dataset.digest, d.tags[0].value) for d in kept.inputs.dataset_inputs},
     )
 
 
@@ -69,6 +70,8 @@ def test_a_run_keeps_what_was_logged(tracker: RunTracker, see: Callable[[str], S
         run.log_metrics({"srg": 0.5, "srg/n": 3, "bad": float("nan"), "worse": float("inf"), "iou[0]": 1.0})
         run.log_curve("curve/morf", [1.0, float("nan"), 0.25], [0, 50, 100])
         run.log_file(picture, "figures")
+        for split in ("train", "test"):
+            run.log_data("Digits", f"0123456789abcdef-{split}", split, {"samples": 3, "shape": [1, 2]})
         run.set_tags({"device": "cpu", "method": "gamma"})
         assert see(run.id).status == "RUNNING"
         picture.write_text("after")
@@ -90,8 +93,10 @@ def test_a_run_keeps_what_was_logged(tracker: RunTracker, see: Callable[[str], S
     assert not {"bad", "worse"} & set(seen.metrics)
     assert 0 <= seen.metrics["seconds"] < 60
     assert seen.metrics["peak_memory_mib"] > 1
+    assert 0 <= seen.metrics["system/cpu_utilization_percentage"] < 10000
     assert seen.curve("curve/morf") == [(0, 1.0), (100, 0.25)]
     assert seen.file("figures/picture.txt") == b"before"
+    assert seen.data == {("Digits", f"0123456789abcdef-{split}", split) for split in ("train", "test")}
     assert (seen.tags["kind"], seen.tags["method"], seen.tags["device"]) == ("explanation", "gamma", "cpu")
     assert {"host", "pid", "command", "version.torch", "version.lrp_bench", "version.python"} <= set(seen.tags)
 
