@@ -119,7 +119,7 @@ def _settled(model: nn.Module) -> nn.Module:
 def _tell(run: Run, model: nn.Module, data: TensorData, metrics: Mapping[str, float]) -> None:
     """What a tracker keeps of a training beside its numbers: the data, the model, and a description of both."""
     log_training_data(run, data)
-    run.log_model(model, data.background(2))
+    run.log_model(model, data.background(2)[0])
     reached = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
     shape = " x ".join(map(str, data.shape))
     told = f"**{type(model).__name__}** for **{type(data).__name__}**, inputs of {shape}: {reached}."
