@@ -160,7 +160,7 @@ def test_a_training_is_done_once_and_its_run_is_found_again(tmp_path: Path) -> N
     [run] = first_tracker.runs
     assert run.status == "FINISHED"
     assert run.data == {"train": 30, "validation": 10, "test": 20}
-    assert_close(run.models, [first.model(synthetic().background(2))])
+    assert_close(run.models, [first.model(synthetic().background(2)[0])])
     assert "test accuracy" in run.tags["mlflow.note.content"]
 
 
