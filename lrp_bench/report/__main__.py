@@ -51,6 +51,11 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("outputs/report"), help="folder to write (default: %(default)s)"
     )
     parser.add_argument("--all", action="store_true", help="every measure in the tables, not only the headline ones")
+    parser.add_argument(
+        "--by",
+        choices=["measure", "dataset", "model"],
+        help="what lies side by side in a table (default: measures, the data sets and models below each)",
+    )
     parser.add_argument("--list", action="store_true", help="show which sweeps there are")
     return parser
 
@@ -80,7 +85,7 @@ def _report(options: argparse.Namespace, console: Console) -> None:
 
     results = collect(options.uri, options.experiment, None if options.sweep == "latest" else options.sweep)
     folder = options.out / _folder_name(results.name, results.sweep)
-    summary = write_tables(results, folder, every=options.all)
+    summary = write_tables(results, folder, every=options.all, by=options.by)
     stability, more = write_stability(results, folder)
     drawn = [path for picture in draw_all(results, summary.comparison, folder) for path in picture.files]
     console.print(summary.render(console.width))
