@@ -88,7 +88,8 @@ def _images(grid: Grid) -> Figure:
     def axis(row: int, column: int) -> Axes:
         left, top = margin + column * (side + GAP), above + row * (high + GAP)
         made = figure.add_axes((left / width, 1 - (top + high) / height, side / width, high / height))
-        plain(made, heads[column] if row == 0 else "")
+        plain(made, "")
+        made.set_title(heads[column] if row == 0 else "", fontsize=SMALL)
         return made
 
     for row, sample in enumerate(first.sample[:rows].tolist()):
@@ -99,16 +100,15 @@ def _images(grid: Grid) -> Figure:
         figure.text(0.05 / width, middle, first.titles[row], va="center", fontsize=SMALL, color=_ink(first, row))
         for column, (_, maps, place) in enumerate(_places(grid, sample), start=1):
             _map(axis(row, column), None if place is None else maps.relevance[place])
-    bar = figure.colorbar(
-        ScalarMappable(Normalize(-1, 1), "RdBu_r"),
-        cax=figure.add_axes((margin / width, 0.3 / height, min(2.4, width - margin - 0.3) / width, 0.08 / height)),
-        orientation="horizontal",
-        ticks=[-1, 0, 1],
-    )
-    bar.ax.set_xticklabels(["against", "0", "for the explained class, each map on a scale of its own"])
-    bar.ax.get_xticklabels()[2].set_horizontalalignment("left" if width - margin > 5 else "right")
-    bar.ax.tick_params(length=2, pad=1)
+    _scale_of_all(figure, (margin / width, 0.3 / height, min(2.0, width - margin - 0.2) / width, 0.08 / height))
     return figure
+
+
+def _scale_of_all(figure: Figure, box: tuple[float, float, float, float]) -> None:
+    colors = ScalarMappable(Normalize(-1, 1), "RdBu_r")
+    bar = figure.colorbar(colors, cax=figure.add_axes(box), orientation="horizontal", ticks=[-1, 0, 1])
+    bar.ax.set_xticklabels(["against", "0", "for"])
+    bar.ax.tick_params(length=2, pad=1)
 
 
 def _map(axis: Axes, R: Array | None) -> None:
@@ -130,19 +130,23 @@ def _tables(grid: Grid) -> Figure:
     first = grid.first
     count = first.relevance.shape[1]
     names = list(first.features) or [f"feature {place}" for place in range(count)]
-    high = 0.65 + 0.15 * count
+    margin = 0.2 + CHARACTER * (8 + max(map(len, names)))
+    heads = [broken(method, (PAGE - margin) / len(grid.methods) - 0.15) for method in grid.methods]
+    lines = 1 + max(head.count("\n") for head in heads)
+    high = 0.53 + 0.12 * lines + 0.15 * count
     rows = max(1, min(len(first.sample), int(HIGHEST // high)))
     layout = ConstrainedLayoutEngine(h_pad=0.07, rect=(0, 0, 1, 1 - 0.05 / (rows * high)))  # room for the first title
     figure = Figure(figsize=(PAGE, rows * high), layout=layout)
-    for row, axes in enumerate(figure.subplots(rows, len(grid.methods), squeeze=False, sharey="row")):
+    for row, axes in enumerate(figure.subplots(rows, len(heads), squeeze=False, sharey="row")):
         labels = [f"{name} = {value:.4g}" for name, value in zip(names, first.inputs[row], strict=True)]
-        for axis, (method, maps, place) in zip(axes, _places(grid, int(first.sample[row])), strict=True):
+        places = _places(grid, int(first.sample[row]))
+        for axis, head, (_, maps, place) in zip(axes, heads, places, strict=True):
             _bars(axis, labels, None if place is None else maps.relevance[place])
-            axis.set_title(f"\n{method}", fontsize=SMALL)  # the sample's title stands in the free line
+            axis.set_title(f"\n{head}", fontsize=SMALL)  # the sample's title stands in the free line
         axes[0].invert_yaxis()
         title = ", ".join(first.titles[row].splitlines())
         where = {"xycoords": ("figure fraction", "axes fraction"), "textcoords": "offset points"}
-        axes[0].annotate(title, (0.01, 1), (0, 18), **where, annotation_clip=False).set_in_layout(False)
+        axes[0].annotate(title, (0.01, 1), (0, 8 + 10 * lines), **where, annotation_clip=False).set_in_layout(False)
     return figure
 
 
