@@ -59,6 +59,11 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("outputs/report"), help="folder to write (default: %(default)s)"
     )
     parser.add_argument("--all", action="store_true", help="every measure in the tables, not only the headline ones")
+    parser.add_argument(
+        "--by",
+        choices=["measure", "dataset", "model"],
+        help="what lies side by side in a table (default: measures, the data sets and models below each)",
+    )
     parser.add_argument("--list", action="store_true", help="show which sweeps there are")
     return parser
 
@@ -90,7 +95,7 @@ def _report(options: argparse.Namespace, console: Console) -> None:
 
     results = collect(options.uri, options.experiment, _sweep(options))
     folder = options.out / _folder_name(results.name, results.sweep)
-    summary = write_tables(results, folder, every=options.all)
+    summary = write_tables(results, folder, every=options.all, by=options.by)
     stability, files = write_stability(results, folder)
     pictures = draw_all(results, summary.comparison, folder)
     source = origin(options.uri, options.experiment, results.sweep)

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from lrp_bench.report.conditions import is_random, labelled
 from lrp_bench.report.figures import Array
 from lrp_bench.report.results import Results
-from lrp_bench.report.style import COLORS, STYLE, drawing, save, save_both, size
+from lrp_bench.report.style import COLORS, STYLE, beside, drawing, save, save_both, size
 
 FEATURE = r"relevance/(?!to_)([^/]+)"  # relevance/<feature>, not relevance/<module>/<unit>
 IMPORTANCE = r"permutation/(?!spearman)(.+)"
@@ -48,15 +48,14 @@ def feature_bars(shares: pd.DataFrame, folder: Path, name: str = "features") -> 
     colors = dict(zip(methods, cycle(COLORS), strict=False))
     for axis, setting in zip(axes, settings, strict=False):
         here = shares[shares["setting"] == setting]
-        sns.barplot(
-            here, x="share", y="feature", hue="method", hue_order=methods, ax=axis, palette=colors, legend=False
-        )
+        drawn = {"hue": "method", "hue_order": methods, "palette": colors, "saturation": 1, "legend": False}
+        sns.barplot(here, x="share", y="feature", ax=axis, **drawn)
         axis.set(title=setting, xlabel="share of the mean |relevance|", ylabel="")
         axis.spines[["top", "right"]].set_visible(False)
     for axis in axes[len(settings) :]:
         axis.remove()
     handles = [Patch(color=colors[method], label=method) for method in methods]
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    figure.legend(handles=handles, loc="outside lower center", ncols=beside(methods, width))
     return save_both(figure, folder, name)
 
 

@@ -16,7 +16,7 @@ from lrp_bench.contracts import Measure
 from lrp_bench.report.comparison import Comparison
 from lrp_bench.report.conditions import is_random, labelled
 from lrp_bench.report.results import Results
-from lrp_bench.report.style import GREY, STYLE, color, drawing, marker, save_both, size
+from lrp_bench.report.style import GREY, STYLE, beside, color, drawing, marker, save_both, size
 
 MEASURED = "cost/seconds"
 PREFERRED = ("srg", "aopc", "")  # in the names of measures, the first that there is
@@ -52,10 +52,14 @@ def costs(results: Results, comparison: Comparison) -> pd.DataFrame:
 @drawing(STYLE)
 def draw_costs(found: pd.DataFrame, title: str, folder: Path, name: str) -> tuple[Path, ...]:
     """A panel per setting, as PNG and PDF: seconds on a logarithmic axis. title: of the faithfulness."""
+    return save_both(_figure(found, title), folder, name)
+
+
+def _figure(found: pd.DataFrame, title: str) -> Figure:
     settings = found["setting"].drop_duplicates().tolist()
     methods = sorted(found["method"].drop_duplicates(), key=is_random)
     width, rows, columns = size(len(settings))
-    names = 2 if columns == 1 else 4
+    names = beside(methods, width)
     figure = Figure(figsize=(width, 2.2 * rows + 0.2 + 0.14 * -(-len(methods) // names)), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for axis, setting in zip(axes, settings, strict=False):
@@ -70,7 +74,7 @@ def draw_costs(found: pd.DataFrame, title: str, folder: Path, name: str) -> tupl
         for m in methods
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=names)
-    return save_both(figure, folder, name)
+    return figure
 
 
 def _points(axis: Axes, found: pd.DataFrame, methods: list[str]) -> None:
@@ -82,7 +86,8 @@ def _points(axis: Axes, found: pd.DataFrame, methods: list[str]) -> None:
     axis.axhline(0, color=GREY, linewidth=0.6)
     axis.set_xscale("log")
     axis.set_xlabel("ms per sample")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+    narrow = found["seconds"].max() < 20 * found["seconds"].min()
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{1000 * value:g}"))
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.grid(alpha=0.25, linewidth=0.6)

@@ -18,8 +18,9 @@ from lrp_bench.report.layout import ARROWS, unique_titles
 from lrp_bench.report.results import Results
 from lrp_bench.report.significance import LEVEL
 from lrp_bench.report.statistics import Array
-from lrp_bench.report.style import COLORS, SMALL, STYLE, drawing, save_both, size
+from lrp_bench.report.style import CHARACTER, COLORS, PAGE, SMALL, STYLE, drawing, save_both, size
 
+HEADING = 0.35  # inches: two lines of title
 LEFT_OUT = ("agreement", "cost")  # more alike is not more right, and the samples of a batch share their cost
 
 
@@ -98,23 +99,31 @@ def _differences(setting: str, title: str, values: Mapping[str, Array], measure:
 @drawing(STYLE)
 def draw_differences(found: Sequence[Differences], folder: Path, name: str) -> tuple[Path, ...]:
     """A panel per measure, as PNG and PDF: methods at their mean ranks, bars join those that cannot be told apart."""
-    width, rows, columns = size(len(found), most=2)
-    high = max(0.62 + 0.1 * len(each.groups) + 0.16 * -(-len(each.methods) // 2) for each in found)
-    figure = Figure(figsize=(width, rows * high), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis, each in zip(axes, found, strict=False):
-        _plot(axis, each, depth=0.6 * max(len(each.groups) for each in found))
-    for axis in axes[len(found) :]:
-        axis.remove()
-    return save_both(figure, folder, name)
+    return save_both(_figure(found), folder, name)
 
 
-def _plot(axis: Axes, found: Differences, depth: float) -> None:
-    """Axis units: mean rank; lines of text downwards."""
-    k, lines = len(found.methods), -(-len(found.methods) // 2)
-    room = 0.55 * (k - 1)
+def _figure(found: Sequence[Differences]) -> Figure:
+    label = 0.1 + CHARACTER * (7 + max(len(method) for each in found for method in each.methods))
+    width, rows, columns = size(len(found), most=2 if 2 * label < 0.6 * PAGE / 2 else 1)
+    width = PAGE if 2 * label > 0.6 * width else width
+    lines = max(-(-len(each.methods) // 2) for each in found)
+    depth = 0.6 * max(len(each.groups) for each in found)
+    high = 0.155 * (depth + lines + 0.6 + 2.6) + HEADING
+    figure = Figure(figsize=(width, rows * high))
+    for place, each in enumerate(found):
+        row, column = divmod(place, columns)
+        box = (column / columns, 1 - (row + 1) / rows, 1 / columns, (1 - HEADING / high) / rows)
+        axis = figure.add_axes(box)
+        _plot(axis, each, depth, lines, label / (width / columns))
+    return figure
+
+
+def _plot(axis: Axes, found: Differences, depth: float, lines: int, label: float) -> None:
+    """Axis units: mean rank; lines of text downwards. label: share of the width that names take on either side."""
+    k = len(found.methods)
+    room = (k - 1) * label / (1 - 2 * label)
     p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.2g}"
-    axis.set_title(f"{found.title}\nn = {found.n}, Friedman {p}", loc="left")
+    axis.text(0.02, 1, f"{found.title}\nn = {found.n}, Friedman {p}", va="bottom", transform=axis.transAxes)
     axis.set(xlim=(1 - room, k + room), ylim=(depth + lines + 0.6, -2.6))
     axis.axis("off")
     axis.plot([1, k], [0, 0], color="black", linewidth=0.8)
@@ -126,17 +135,10 @@ def _plot(axis: Axes, found: Differences, depth: float) -> None:
     for line, (first, last) in enumerate(found.groups):
         ends = [found.ranks[first] - 0.02 * k, found.ranks[last] + 0.02 * k]
         axis.plot(ends, [0.6 * (line + 1)] * 2, color=COLORS[0], linewidth=2.5, solid_capstyle="butt")
+    left, right = 1 - 0.04 * room, k + 0.04 * room
     for place, (method, rank) in enumerate(zip(found.methods, found.ranks, strict=True)):
-        left = place < lines
-        y = depth + (place + 1 if left else k - place)
-        end = 1 - 0.05 * room if left else k + 0.05 * room
+        better = 2 * place < k
+        y, end = depth + (place + 1 if better else k - place), left if better else right
         axis.plot([rank, rank, end], [0, y, y], color="black", linewidth=0.6)
-        told = f"{method}  {rank:.2f}" if left else f"{rank:.2f}  {method}"
-        axis.text(
-            end - 0.02 * k if left else end + 0.02 * k,
-            y,
-            told,
-            ha="right" if left else "left",
-            va="center",
-            fontsize=SMALL,
-        )
+        told = f"{method}  {rank:.2f} " if better else f" {rank:.2f}  {method}"
+        axis.text(end, y, told, ha="right" if better else "left", va="center", fontsize=SMALL)

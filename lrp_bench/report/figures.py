@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.report.conditions import is_random
-from lrp_bench.report.style import GREY, NEGATIVE, POSITIVE, STYLE, color, drawing, save, save_both, size
+from lrp_bench.report.style import GREY, NEGATIVE, POSITIVE, STYLE, beside, color, drawing, save, save_both, size
 
 LINES: dict[str, Literal["-", "--", ":"]] = {"morf": "-", "lerf": "--", "random": ":"}
 PANEL = 1.25  # inches: the width of an image
@@ -57,13 +57,15 @@ def flip_curves(bands: pd.DataFrame, folder: Path, name: str = "flip_curves") ->
     panels = list(bands.groupby(["setting", "score"], sort=False))
     methods = sorted(dict.fromkeys(bands["method"]), key=is_random)
     width, rows, columns = size(len(panels))
-    figure = Figure(figsize=(width, 0.5 + 0.08 * len(methods) + 2.0 * rows), layout="constrained")
+    lines = _legend(methods, [order for order in LINES if order in set(bands["order"])])
+    names = beside([str(line.get_label()) for line in lines], width)
+    figure = Figure(figsize=(width, 2.0 * rows + 0.2 + 0.15 * -(-len(lines) // names)), layout="constrained")
+    figure.legend(handles=lines, loc="outside lower center", ncols=names)
     axes = figure.subplots(rows, columns, squeeze=False, sharey="row").ravel()
     for axis, (_, points) in zip(axes, panels, strict=False):
         _panel(axis, points, methods)
     for axis in axes[len(panels) :]:
         axis.remove()
-    _legend(figure, methods, [order for order in LINES if order in set(bands["order"])], 2 if columns == 1 else 4)
     return save_both(figure, folder, name)
 
 
@@ -123,11 +125,10 @@ def _panel(axis: Axes, points: pd.DataFrame, methods: Sequence[str]) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(figure: Figure, methods: Sequence[str], orders: Sequence[str], columns: int) -> None:
+def _legend(methods: Sequence[str], orders: Sequence[str]) -> list[Line2D]:
     words = {"morf": "most relevant first", "lerf": "least relevant first", "random": "random order"}
     lines = [Line2D([], [], color=color(method, methods), linewidth=3, label=method) for method in methods]
-    lines += [Line2D([], [], color="black", linestyle=LINES[order], label=words[order]) for order in orders]
-    figure.legend(handles=lines, loc="outside lower center", ncols=columns)
+    return lines + [Line2D([], [], color="black", linestyle=LINES[order], label=words[order]) for order in orders]
 
 
 def picture(image: Array) -> Array:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from textwrap import wrap
 from typing import NamedTuple
 
 import matplotlib as mpl
@@ -12,16 +11,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from lrp_bench.report.conditions import is_random, labelled
-from lrp_bench.report.figures import picture, plain, scale
+from lrp_bench.report.figures import Array, picture, plain, scale
 from lrp_bench.report.maps import Maps
 from lrp_bench.report.results import Results
 from lrp_bench.report.sentences import Sentence, lines, mark
-from lrp_bench.report.style import COLORS, NEGATIVE, PAGE, POSITIVE, SMALL, STYLE, save_both
+from lrp_bench.report.style import CHARACTER, COLORS, NEGATIVE, PAGE, POSITIVE, SMALL, STYLE, broken, save_both
 
-CHARACTER = 0.062  # inches at the smallest letters
 SIDE, GAP = 0.95, 0.05  # inches: the largest width of a map, and what parts two
 HIGHEST = 8.0  # inches: what fits on a page, above a caption
 BESIDE = {"image": 10, "table": 4, "text": 12}  # methods in one figure
@@ -79,7 +78,7 @@ def _images(grid: Grid) -> Figure:
     first = grid.first
     margin = 0.15 + CHARACTER * max(len(line) for title in first.titles.tolist() for line in title.split("\n"))
     side = min(SIDE, (PAGE - margin) / (len(grid.methods) + 1) - GAP)
-    heads = [_broken(method, side) for method in ("input", *grid.methods)]
+    heads = [broken(method, side) for method in ("input", *grid.methods)]
     above = 0.1 + 0.12 * max(head.count("\n") + 1 for head in heads)
     high = side * first.inputs.shape[-2] / first.inputs.shape[-1]
     rows = max(1, min(len(first.sample), int((HIGHEST - above - 0.6) // (high + GAP))))
@@ -89,7 +88,8 @@ def _images(grid: Grid) -> Figure:
     def axis(row: int, column: int) -> Axes:
         left, top = margin + column * (side + GAP), above + row * (high + GAP)
         made = figure.add_axes((left / width, 1 - (top + high) / height, side / width, high / height))
-        plain(made, heads[column] if row == 0 else "")
+        plain(made, "")
+        made.set_title(heads[column] if row == 0 else "", fontsize=SMALL)
         return made
 
     for row, sample in enumerate(first.sample[:rows].tolist()):
@@ -100,19 +100,18 @@ def _images(grid: Grid) -> Figure:
         figure.text(0.05 / width, middle, first.titles[row], va="center", fontsize=SMALL, color=_ink(first, row))
         for column, (_, maps, place) in enumerate(_places(grid, sample), start=1):
             _map(axis(row, column), None if place is None else maps.relevance[place])
-    bar = figure.colorbar(
-        ScalarMappable(Normalize(-1, 1), "RdBu_r"),
-        cax=figure.add_axes((margin / width, 0.3 / height, min(2.4, width - margin - 0.3) / width, 0.08 / height)),
-        orientation="horizontal",
-        ticks=[-1, 0, 1],
-    )
-    bar.ax.set_xticklabels(["against", "0", "for the explained class, each map on a scale of its own"])
-    bar.ax.get_xticklabels()[2].set_horizontalalignment("left" if width - margin > 5 else "right")
-    bar.ax.tick_params(length=2, pad=1)
+    _scale_of_all(figure, (margin / width, 0.3 / height, min(2.0, width - margin - 0.2) / width, 0.08 / height))
     return figure
 
 
-def _map(axis: Axes, R: np.ndarray | None) -> None:
+def _scale_of_all(figure: Figure, box: tuple[float, float, float, float]) -> None:
+    colors = ScalarMappable(Normalize(-1, 1), "RdBu_r")
+    bar = figure.colorbar(colors, cax=figure.add_axes(box), orientation="horizontal", ticks=[-1, 0, 1])
+    bar.ax.set_xticklabels(["against", "0", "for"])
+    bar.ax.tick_params(length=2, pad=1)
+
+
+def _map(axis: Axes, R: Array | None) -> None:
     """One map, white at zero; blank where the method did not explain the sample."""
     if R is None:
         axis.text(0.5, 0.5, "n.a.", ha="center", va="center", transform=axis.transAxes, fontsize=SMALL)
@@ -127,37 +126,38 @@ def _ink(maps: Maps, place: int) -> str:
     return COLORS[1] if classes and maps.label[place] != maps.prediction[place] else "black"
 
 
-def _broken(name: str, width: float) -> str:
-    """A name on as many lines as its column asks for, broken behind spaces and underlines."""
-    pieces = wrap(name.replace("_", "_ "), max(4, int(width / CHARACTER)))
-    return "\n".join(piece.replace("_ ", "_") for piece in pieces)
-
-
 def _tables(grid: Grid) -> Figure:
     first = grid.first
     count = first.relevance.shape[1]
     names = list(first.features) or [f"feature {place}" for place in range(count)]
-    high = 0.55 + 0.15 * count
+    margin = 0.2 + CHARACTER * (8 + max(map(len, names)))
+    heads = [broken(method, (PAGE - margin) / len(grid.methods) - 0.15) for method in grid.methods]
+    lines = 1 + max(head.count("\n") for head in heads)
+    high = 0.53 + 0.12 * lines + 0.15 * count
     rows = max(1, min(len(first.sample), int(HIGHEST // high)))
-    figure = Figure(figsize=(PAGE, rows * high), layout="constrained")
-    for row, part in enumerate(np.ravel(figure.subfigures(rows, 1))):
-        part.suptitle(", ".join(first.titles[row].splitlines()), fontsize=8, x=0.01, ha="left")
-        values = first.inputs[row]
-        _bars(part, grid, row, [f"{name} = {value:.3g}" for name, value in zip(names, values, strict=True)])
+    layout = ConstrainedLayoutEngine(h_pad=0.07, rect=(0, 0, 1, 1 - 0.05 / (rows * high)))  # room for the first title
+    figure = Figure(figsize=(PAGE, rows * high), layout=layout)
+    for row, axes in enumerate(figure.subplots(rows, len(heads), squeeze=False, sharey="row")):
+        labels = [f"{name} = {value:.4g}" for name, value in zip(names, first.inputs[row], strict=True)]
+        places = _places(grid, int(first.sample[row]))
+        for axis, head, (_, maps, place) in zip(axes, heads, places, strict=True):
+            _bars(axis, labels, None if place is None else maps.relevance[place])
+            axis.set_title(f"\n{head}", fontsize=SMALL)  # the sample's title stands in the free line
+        axes[0].invert_yaxis()
+        title = ", ".join(first.titles[row].splitlines())
+        where = {"xycoords": ("figure fraction", "axes fraction"), "textcoords": "offset points"}
+        axes[0].annotate(title, (0.01, 1), (0, 8 + 10 * lines), **where, annotation_clip=False).set_in_layout(False)
     return figure
 
 
-def _bars(part: SubFigure, grid: Grid, row: int, labels: list[str]) -> None:
-    axes = part.subplots(1, len(grid.methods), squeeze=False, sharey=True)[0]
-    for axis, (method, maps, place) in zip(axes, _places(grid, int(grid.first.sample[row])), strict=True):
-        R = np.full(len(labels), np.nan) if place is None else maps.relevance[place]
-        axis.barh(labels, R, color=np.where(R >= 0, POSITIVE, NEGATIVE), height=0.7)
-        axis.axvline(0, color="black", linewidth=0.6)
-        axis.set(xlim=(-1.08 * scale(R), 1.08 * scale(R)))
-        axis.set_title(method if place is not None else f"{method}: n.a.", fontsize=SMALL)
-        axis.tick_params(axis="y", length=0)
-        axis.spines[["top", "right", "left"]].set_visible(False)
-    axes[0].invert_yaxis()
+def _bars(axis: Axes, labels: list[str], R: Array | None) -> None:
+    """Green raises the output, red lowers it."""
+    widths = np.full(len(labels), np.nan) if R is None else R
+    axis.barh(labels, widths, color=np.where(widths >= 0, POSITIVE, NEGATIVE), height=0.7)
+    axis.axvline(0, color="black", linewidth=0.6)
+    axis.set_xlim(-1.08 * scale(widths), 1.08 * scale(widths))
+    axis.tick_params(axis="y", length=0)
+    axis.spines[["top", "right", "left"]].set_visible(False)
 
 
 def _texts(grid: Grid) -> Figure:

@@ -20,7 +20,7 @@ NUMBERS = ("mean", "low", "high", "q1", "median", "q3", "rank", "tied")
 
 
 class Column(NamedTuple):
-    """One measure on one setting: its header, and a cell for each method."""
+    """One measure on one setting: its header, and a cell for each method. group: the table it belongs to, if chosen."""
 
     measure: str
     setting: str
@@ -28,6 +28,7 @@ class Column(NamedTuple):
     title: str
     arrow: str
     cells: tuple[Cell, ...]
+    group: str = ""
 
     @property
     def width(self) -> int:
@@ -60,17 +61,11 @@ class Layout:
     def blocks(self, width: int) -> list[tuple[Column, ...]]:
         """The columns, cut into tables of at most `width` characters, where possible between families.
 
-        The settings of one measure stay together, where they fit into one table.
+        Groups are tables of their own. The settings of one measure stay together, where they fit into one table.
         """
         room = width - max(map(len, ("", *self.methods))) - 2
-        blocks: list[list[Column]] = []
-        for _, family in groupby(self.columns, key=lambda column: column.family):
-            columns = list(family)
-            if blocks and _fits([*blocks[-1], *columns], room):
-                blocks[-1] += columns
-            else:
-                blocks += _cut(columns, room)
-        return [tuple(block) for block in blocks]
+        groups = [list(group) for _, group in groupby(self.columns, key=lambda column: column.group)]
+        return [tuple(block) for group in groups for block in _blocks(group, room)]
 
 
 def lay_out(comparison: Comparison, *, every: bool = False) -> Layout:
@@ -167,6 +162,17 @@ def _counts(comparison: Comparison) -> str:
         return "n samples: " + ", ".join(f"{setting} {n}" for setting, n in comparison.samples.items())
     datasets = comparison.cells["dataset"].drop_duplicates() if len(comparison.cells) else comparison.settings
     return f"n = {next(iter(comparison.samples.values()))} samples of {', '.join(datasets)}"
+
+
+def _blocks(group: Sequence[Column], room: int) -> list[list[Column]]:
+    blocks: list[list[Column]] = []
+    for _, family in groupby(group, key=lambda column: column.family):
+        columns = list(family)
+        if blocks and _fits([*blocks[-1], *columns], room):
+            blocks[-1] += columns
+        else:
+            blocks += _cut(columns, room)
+    return blocks
 
 
 def _fits(columns: Sequence[Column], room: int) -> bool:

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 
 from lrp_bench.report.conditions import labelled
 from lrp_bench.report.results import Results
-from lrp_bench.report.style import COLORS, GREY, PAGE, STYLE, drawing, save_both
+from lrp_bench.report.style import COLORS, GREY, PAGE, STYLE, broken, drawing, save_both
 
 PARTS = {"passed": GREY, "bias": COLORS[0], "stabilizer": COLORS[4], "rule": COLORS[1]}
 MOST = 40  # layers in one figure
@@ -50,13 +50,13 @@ def most_eventful(shares: pd.DataFrame) -> list[str]:
 def draw_layers(shares: pd.DataFrame, folder: Path, name: str) -> tuple[Path, ...]:
     """A panel per method of one setting, as PNG and PDF. shares: as `by_layer` returns them."""
     layers, methods = most_eventful(shares), shares["method"].drop_duplicates().tolist()
-    columns = min(BESIDE, len(methods))
-    rows = -(-len(methods) // columns)
+    rows = -(-len(methods) // BESIDE)
+    columns = -(-len(methods) // rows)
     figure = Figure(figsize=(PAGE, 0.4 + rows * (0.6 + 0.15 * len(layers))), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for axis, method in zip(axes, methods, strict=False):
         _stack(axis, shares[shares["method"] == method].set_index("layer").reindex(layers))
-        axis.set_title(method)
+        axis.set_title(broken(method, 5.5 / columns))
     for axis in axes[len(methods) :]:
         axis.remove()
     axes[0].invert_yaxis()
@@ -65,6 +65,7 @@ def draw_layers(shares: pd.DataFrame, folder: Path, name: str) -> tuple[Path, ..
     figure.legend(handles=handles, loc="outside lower center", ncols=len(PARTS))
     for axis in axes[max(0, len(methods) - columns) : len(methods)]:
         axis.set_xlabel("share of the score")
+        axis.tick_params(labelbottom=True)
     return save_both(figure, folder, name)
 
 

@@ -11,13 +11,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from lrp_bench.report.statistics import Array
-from lrp_bench.report.style import COLUMN, PAGE, SMALL, STYLE, drawing, save_both
+from lrp_bench.report.style import CHARACTER, COLUMN, PAGE, SMALL, STYLE, broken, drawing, save_both
 
 FIELD = 0.3  # inches: a field that holds a number
 HIGH = 0.2
-CHARACTER = 0.062  # inches at the smallest letters
 DARK = 0.62  # of a colour's brightness, below which letters are white
 
 
@@ -35,31 +35,38 @@ def draw_matrices(
     matrices: Sequence[Matrix], folder: Path, name: str, *, label: str, low: float = -1.0
 ) -> tuple[Path, ...]:
     """A panel per matrix, as PNG and PDF; colours from low to 1; label: what they mean."""
+    return save_both(_figure(matrices, label, low), folder, name)
+
+
+def _figure(matrices: Sequence[Matrix], label: str, low: float) -> Figure:
     names = [*matrices[0].rows], [*matrices[0].columns]
     margin, below = (0.15 + CHARACTER * max(map(len, each)) for each in names)
     widest = max(len(matrix.columns) for matrix in matrices)
-    beside = int(max(1, min(3, len(matrices), (PAGE - margin - 0.5) // (FIELD * widest + 0.15))))
-    rows = -(-len(matrices) // beside)
-    width = COLUMN if margin + beside * FIELD * widest + 0.6 < COLUMN else PAGE
-    high = 0.35 + HIGH * max(len(matrix.rows) for matrix in matrices)
-    figure = Figure(figsize=(width, max(1.6, rows * high + below + 0.1)), layout="constrained")
-    axes = figure.subplots(rows, beside, squeeze=False, sharex=True, sharey=True)
-    numbered = (width - margin - 0.6) / beside / widest >= FIELD * 0.85
-    for axis, matrix in zip(axes.ravel(), matrices, strict=False):
+    across = int(max(1, min(3, len(matrices), (PAGE - margin - 0.6) // (FIELD * widest + 0.15))))
+    down = -(-len(matrices) // across)
+    width = COLUMN if across == 1 and margin + FIELD * widest + 0.6 < COLUMN else PAGE
+    panel = (width - margin - 0.6) / across - 0.1
+    titles = [broken(matrix.title, panel) for matrix in matrices]
+    above = 0.1 + 0.13 * max(title.count("\n") + 1 for title in titles)
+    high = above + HIGH * max(len(matrix.rows) for matrix in matrices)
+    figure = Figure(figsize=(width, max(1.6, down * high + below + 0.1)), layout="constrained")
+    axes = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+    numbered = panel / widest >= FIELD * 0.85
+    for axis, matrix, title in zip(axes.ravel(), matrices, titles, strict=False):
         shown = _field(axis, matrix, "RdBu_r" if low < 0 else "Blues", low, numbered=numbered)
+        axis.set_title(title)
     for axis in axes.ravel()[len(matrices) :]:
         axis.remove()
     bar = figure.colorbar(shown, ax=axes.ravel()[: len(matrices)], fraction=0.05, aspect=30)
     bar.set_label(label)
-    return save_both(figure, folder, name)
+    return figure
 
 
-def _field(axis: Axes, matrix: Matrix, colors: str, low: float, *, numbered: bool):  # type: ignore[no-untyped-def]
+def _field(axis: Axes, matrix: Matrix, colors: str, low: float, *, numbered: bool) -> AxesImage:
     shown = axis.imshow(matrix.fields, cmap=colors, vmin=low, vmax=1, aspect="auto")
     for (row, column), value in np.ndenumerate(matrix.fields if numbered else np.empty((0, 0))):
         text, ink = ("n.a.", "black") if np.isnan(value) else (_told(value), _ink(shown.cmap, shown.norm(value)))
         axis.text(column, row, text, ha="center", va="center", fontsize=SMALL, color=ink)
-    axis.set_title(matrix.title)
     axis.set_xticks(range(len(matrix.columns)), matrix.columns, rotation=90)
     axis.set_yticks(range(len(matrix.rows)), matrix.rows)
     axis.tick_params(length=0)

@@ -168,7 +168,8 @@ def _features(results: Results, folder: Path) -> Iterator[Picture]:
 def _stability(results: Results, folder: Path) -> Iterator[Picture]:
     found = stability(results, resample=False)
     if found is not None and len(found.summary):
-        panels = matrices.distances(found.distances, unique_titles(found.measures), found.conditions)
+        headline = {name: measure for name, measure in found.measures.items() if measure.headline}
+        panels = matrices.distances(found.distances, unique_titles(headline or found.measures), found.conditions)
         label = "Kendall distance between rankings"
         caption = (
             f"How far apart the rankings of {len(found.methods)} methods are under every two conditions: Kendall's "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +15,7 @@ from lrp_bench.report.conditions import is_random
 
 COLUMN, PAGE = 3.3, 6.9  # inches: of one column and of both
 SMALL = 7  # points: the smallest letters
+CHARACTER = 0.062  # inches of one of them
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#f0e442")  # Okabe and Ito
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 GREY = "#8c8c8c"
@@ -57,6 +59,18 @@ def size(panels: int, most: int = 3) -> tuple[float, int, int]:
     """The width of a figure of so many panels, and its rows and columns: one panel is a column of the paper wide."""
     columns = min(panels, most)
     return (COLUMN if columns == 1 else PAGE), -(-panels // columns), columns
+
+
+def broken(name: str, width: float) -> str:
+    """A name on as many lines as its place of `width` inches asks for, broken behind spaces and underlines."""
+    room = max(4, int(width / CHARACTER))
+    pieces = [piece for line in name.replace("_", "_ ").split("\n") for piece in wrap(line, room)]
+    return "\n".join(piece.replace("_ ", "_") for piece in pieces)
+
+
+def beside(names: Sequence[str], width: float) -> int:
+    """How many columns of a legend fit."""
+    return max(1, int(width / (0.45 + CHARACTER * max(map(len, names)))))
 
 
 def save(figure: Figure, path: Path, *, crop: bool = True, dpi: int = DPI) -> Path:

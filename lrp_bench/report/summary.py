@@ -9,6 +9,7 @@ from rich.console import RenderableType
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.report import tables, terminal
+from lrp_bench.report.arrangement import By, arranged
 from lrp_bench.report.collect import collect
 from lrp_bench.report.comparison import Comparison, compare
 from lrp_bench.report.layout import Layout, lay_out
@@ -30,19 +31,22 @@ class Summary:
 
 
 def summarize(uri: str, experiment: str, parent: str | None, folder: Path) -> Summary:
-    """Collect a sweep (None: the latest) and write table.md, .csv, .tex and pairs.csv into a folder."""
+    """Collect a sweep (None: the latest) and write table.md, .html, .csv, .tex and pairs.csv into a folder."""
     return write_tables(collect(uri, experiment, parent), folder)
 
 
-def write_tables(results: Results, folder: Path, *, every: bool = False) -> Summary:
+def write_tables(results: Results, folder: Path, *, every: bool = False, by: By | None = None) -> Summary:
     """Compare what was collected and write the tables; every: all measures, not the headline ones alone.
 
+    by: what lies side by side in a table (see `arrangement.arranged`); None puts the settings below each measure.
     pairs.csv: every two methods, compared sample by sample, for all measures.
     """
     comparison = compare(results)
     table = lay_out(comparison, every=every)
+    table = arranged(table, comparison, by) if by else table
     texts = {
         "table.md": tables.markdown(table),
+        "table.html": tables.html(table, results.name),
         "table.csv": tables.csv(comparison),
         "table.tex": tables.latex(table),
         "pairs.csv": comparison.pairs.to_csv(index=False, lineterminator="\n"),

@@ -24,7 +24,10 @@ def render(layout: Layout, width: int = 100) -> RenderableType:
 
 
 def _table(layout: Layout, block: tuple[Column, ...]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), collapse_padding=True)
+    title = Text(block[0].group) if block[0].group else None
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), collapse_padding=True
+    )
     table.add_column(layout.stub, no_wrap=True)
     for column in block:
         table.add_column(_header(column, layout.several), justify="right", vertical="bottom")

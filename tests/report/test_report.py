@@ -15,7 +15,7 @@ from lrp_bench.tracking.mlflow import MLflowRun, MLflowTracker
 Explain = Callable[..., MLflowRun]
 
 
-def test_a_sweep_is_summed_up_in_three_files(
+def test_a_sweep_is_summed_up_in_every_format(
     tracker: MLflowTracker, sweep: str, explain: Explain, tmp_path: Path
 ) -> None:
     for method in ("epsilon", "random"):
@@ -23,9 +23,15 @@ def test_a_sweep_is_summed_up_in_three_files(
     explain("gamma", error=BenchError("Expected gamma >= 0, got -1."))
     folder = tmp_path / "new" / "folder"
     summary = summarize(tracker.uri, tracker.experiment, sweep, folder)
-    assert [path.name for path in summary.files] == ["table.md", "table.csv", "table.tex", "pairs.csv"]
-    assert sorted(path.name for path in folder.iterdir()) == ["pairs.csv", "table.csv", "table.md", "table.tex"]
-    assert all("got -1" in path.read_text() for path in summary.files[:3])
+    assert [path.name for path in summary.files] == ["table.md", "table.html", "table.csv", "table.tex", "pairs.csv"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "pairs.csv",
+        "table.csv",
+        "table.html",
+        "table.md",
+        "table.tex",
+    ]
+    assert all("got -1" in path.read_text() for path in summary.files[:4])
     assert [failure.method for failure in summary.failures] == ["gamma"]
     assert summary.table.methods == ("epsilon", "random")
 
@@ -48,8 +54,9 @@ def test_the_command_writes_tables_and_figures(
     assert main([*where, "--sweep", sweep[:10], "--out", str(tmp_path)]) == 0
     told = capsys.readouterr().out
     folder = tmp_path / "test_the_command_writes_tables_and_figures"
-    names = ["flip_curves.pdf", "flip_curves.png", "pairs.csv", "report.html", "table.csv", "table.md", "table.tex"]
-    assert set(names) <= {path.name for path in folder.iterdir()}
+    drawn = [f"{name}.{kind}" for name in ("agreement", "cost", "flip_curves") for kind in ("pdf", "png")]
+    names = sorted([*drawn, "pairs.csv", "report.html", "table.csv", "table.html", "table.md", "table.tex"])
+    assert sorted(path.name for path in folder.iterdir()) == names
     assert all(str(folder / name) in told for name in names)
     assert "Conservation" in told
     assert told.splitlines()[-1] == str(folder / "report.html")

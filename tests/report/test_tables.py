@@ -3,9 +3,12 @@ from __future__ import annotations
 import io
 import math
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -15,6 +18,7 @@ from rich.console import Console
 
 from lrp_bench.contracts import Measure
 from lrp_bench.report import ranking, tables
+from lrp_bench.report.arrangement import arranged
 from lrp_bench.report.cells import Cell, bracketed, number
 from lrp_bench.report.comparison import Comparison
 from lrp_bench.report.layout import Layout, lay_out
@@ -273,3 +277,90 @@ def test_who_was_not_tested_by_a_sanity_check_is_told() -> None:
         "Sanity check SRG (probability) is undefined for most samples (epsilon: not tested; epsilon_plus: 1 of 50).",
     )
     assert lay_out(replace(made, measures=gated)).notes == ()
+
+
+def html_cells(page: str) -> list[list[str]]:
+    body = [row for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL) if "<td" in row]
+    return [[cell.strip() for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)] for row in body]
+
+
+def test_the_html_page_says_what_the_markdown_says() -> None:
+    layout = lay_out(comparison(notes=("mind the gap",)))
+    page = tables.html(layout, "a <b> sweep")
+    assert html_cells(page) == [
+        ["epsilon", "0.100 [0.050, 0.200]", "0.100 ± 0.010", "0.100 ± 0.010"],
+        ["epsilon_plus", "0.200 [0.150, 0.300]†", "0.200 ± 0.010†", "0.200 ± 0.010†"],
+        ["random", "0.300 [0.250, 0.400]", "0.300 ± 0.010", "0.300 ± 0.010"],
+    ]
+    assert "<title>a &lt;b&gt; sweep</title>" in page
+    assert "SRG (probability)&nbsp;↑" in page
+    assert page.count("mind the gap.") == page.count("n = 50 samples of digits") == 1
+    bold, underlined = (re.search(rf"([^}}]*) \{{\s*{rule}", page) for rule in ("font-weight: bold", "text-decoration"))
+    assert bold is not None
+    assert underlined is not None
+    assert bold[1].split() == ["#T_0_row0_col0,", "#T_0_row0_col1,", "#T_0_row0_col2"]
+    assert underlined[1].split() == ["#T_0_row1_col0,", "#T_0_row1_col1,", "#T_0_row1_col2"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_name_breaks_the_html_page(name: str) -> None:
+    page = tables.html(lay_out(comparison(methods=(name, "b"), failures=(Failure("digits", "mlp", name, name),))), name)
+    assert "<script" not in page
+    assert [len(row) for row in html_cells(page)] == [4, 4]
+
+
+PAPER = r"""\documentclass[twocolumn]{article}
+\usepackage[utf8]{inputenc}
+\usepackage[T1]{fontenc}
+\usepackage{booktabs}
+\begin{document}
+\input{table.tex}
+\end{document}
+"""
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on PATH")
+def test_a_real_latex_sets_every_table_as_it_stands(tmp_path: Path) -> None:
+    evil = comparison(methods=(*NAMES, "a_b%&$ <script>"), sets=("digits", "fashion_mnist"), notes=("50 % & more_",))
+    tex = tables.latex(arranged(lay_out(evil), evil, "dataset"), "one") + tables.latex(lay_out(evil), "two")
+    (tmp_path / "table.tex").write_text(tex, encoding="utf-8")
+    (tmp_path / "paper.tex").write_text(PAPER, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "paper.pdf").stat().st_size > 10_000
+
+
+def side_by_side(layout: Layout) -> list[tuple[str, list[tuple[str, str]]]]:
+    return [(block[0].group, [(each.measure, each.setting) for each in block]) for block in layout.blocks(200)]
+
+
+def test_tables_are_of_what_is_asked_for() -> None:
+    made = comparison(sets=("digits", "mnist"))
+    layout = lay_out(made)
+    by_set = side_by_side(arranged(layout, made, "dataset"))
+    assert [group for group, _ in by_set] == [column.title for column in layout.columns[::3]]
+    assert by_set[1][1] == [("srg", "digits"), ("srg", "mnist"), ("srg", "mean rank")]
+    by_measure = side_by_side(arranged(layout, made, "measure"))
+    assert [group for group, _ in by_measure] == ["digits", "mnist"]
+    assert by_measure[0][1] == [("error", "digits"), ("srg", "digits"), ("agreement/ig", "digits")]
+    assert "**SRG (probability)**" in tables.markdown(arranged(layout, made, "dataset"))
+    assert r"\caption{SRG (probability). Continued.}" in tables.latex(arranged(layout, made, "dataset"))
+    assert "<h2>mnist</h2>" in tables.html(arranged(layout, made, "measure"))
+    assert "Conservation error" in map(str.strip, shown(arranged(layout, made, "dataset")).splitlines())
+
+
+def test_with_several_models_a_table_holds_one_measure_on_one_data_set() -> None:
+    made = comparison(sets=("digits, mlp, blur", "digits, lenet, blur", "mnist, mlp, blur", "mnist, lenet, blur"))
+    parts = made.cells["setting"].str.split(", ", expand=True)
+    made = replace(made, cells=made.cells.assign(dataset=parts[0], model=parts[1]))
+    found = side_by_side(arranged(lay_out(made), made, "model"))
+    assert found[0] == (
+        "Conservation error, digits, blur",
+        [("error", "digits, mlp, blur"), ("error", "digits, lenet, blur")],
+    )
+    assert len(found) == 6
+    assert [group for group, _ in side_by_side(arranged(lay_out(made), made, "dataset"))][:2] == [
+        "Conservation error, mlp, blur",
+        "Conservation error, lenet, blur",
+    ]
