@@ -46,7 +46,8 @@ def costs(results: Results, comparison: Comparison) -> pd.DataFrame:
     complete = set(cells.set_index(keys).index) <= set(measured.index)
     seconds = (measured if complete else whole).rename("seconds")
     found = cells.join(seconds, on=keys)
-    return found[np.isfinite(found["seconds"]) & np.isfinite(found["mean"]) & (found["seconds"] > 0)]
+    told: pd.DataFrame = found[np.isfinite(found["seconds"]) & np.isfinite(found["mean"]) & (found["seconds"] > 0)]
+    return told
 
 
 @drawing(STYLE)

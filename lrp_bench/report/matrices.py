@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
@@ -64,8 +63,9 @@ def _figure(matrices: Sequence[Matrix], label: str, low: float) -> Figure:
 
 def _field(axis: Axes, matrix: Matrix, colors: str, low: float, *, numbered: bool) -> AxesImage:
     shown = axis.imshow(matrix.fields, cmap=colors, vmin=low, vmax=1, aspect="auto")
+    inks = shown.to_rgba(matrix.fields)[..., :3] @ (0.299, 0.587, 0.114) < DARK  # where the ground is dark
     for (row, column), value in np.ndenumerate(matrix.fields if numbered else np.empty((0, 0))):
-        text, ink = ("n.a.", "black") if np.isnan(value) else (_told(value), _ink(shown.cmap, shown.norm(value)))
+        text, ink = ("n.a.", "black") if np.isnan(value) else (_told(value), "white" if inks[row, column] else "black")
         axis.text(column, row, text, ha="center", va="center", fontsize=SMALL, color=ink)
     axis.set_xticks(range(len(matrix.columns)), matrix.columns, rotation=90)
     axis.set_yticks(range(len(matrix.rows)), matrix.rows)
@@ -75,10 +75,6 @@ def _field(axis: Axes, matrix: Matrix, colors: str, low: float, *, numbered: boo
 
 def _told(value: float) -> str:
     return f"{round(value, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")  # + 0.0: no negative zero
-
-
-def _ink(colors: Colormap, share: float) -> str:
-    return "white" if np.dot(colors(share)[:3], (0.299, 0.587, 0.114)) < DARK else "black"
 
 
 def distances(pairs: pd.DataFrame, titles: Mapping[str, str], conditions: Sequence[str]) -> list[Matrix]:

@@ -24,7 +24,7 @@ DPI = 110
 SHARP = 200  # dots per inch of a report's figures
 
 # text.parse_math: a dollar in a name is a dollar; fonttype: text stays text in a PDF
-STYLE = MappingProxyType(
+STYLE: Any = MappingProxyType(  # Any: the stubs know no other mapping than dict of known keys
     {
         "text.parse_math": False,
         "pdf.fonttype": 42,
