@@ -26,7 +26,7 @@ every = pytest.mark.parametrize("kind", [LSTM, TextTransformer])
 @cache
 def network(kind: type[Network] = LSTM, hidden: int = 8, vocabulary: int = 30) -> Network:
     torch.manual_seed(0)
-    sizes = {"embedding": hidden} if kind is LSTM else {"features": hidden, "blocks": 2}
+    sizes = {"embedding": hidden} if kind is LSTM else {"features": hidden}
     model = kind([12], 5, vocabulary, hidden=hidden, **sizes).double().eval()
     with torch.no_grad():
         model.embedding.weight[1:] = torch.randn_like(model.embedding.weight[1:])
