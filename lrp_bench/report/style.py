@@ -84,4 +84,6 @@ def save(figure: Figure, path: Path, *, crop: bool = True, dpi: int = DPI) -> Pa
 
 def save_both(figure: Figure, folder: Path, name: str) -> tuple[Path, ...]:
     """As PNG and PDF, in the size it was made for."""
-    return tuple(save(figure, folder / f"{name}.{kind}", crop=False, dpi=SHARP) for kind in ("png", "pdf"))
+    png = save(figure, folder / f"{name}.png", crop=False, dpi=SHARP)
+    figure.set_layout_engine("none")  # laid out once
+    return png, save(figure, folder / f"{name}.pdf", crop=False)
