@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from lrp_bench.report.conditions import labelled
 from lrp_bench.report.results import Results
-from lrp_bench.report.style import COLORS, GREY, PAGE, STYLE, broken, drawing, save_both
+from lrp_bench.report.style import COLORS, GREY, PAGE, broken, drawing, save_both
 
 PARTS = {"passed": GREY, "bias": COLORS[0], "stabilizer": COLORS[4], "rule": COLORS[1]}
 MOST = 40  # layers in one figure
@@ -42,8 +42,8 @@ def by_layer(results: Results) -> pd.DataFrame:
 def _sums(layers: pd.DataFrame, scores: pd.Series, wanted: list[str]) -> pd.DataFrame:
     """One run's quantities, summed over samples, and the sum of |score|: a row per layer."""
     score = layers["sample"].map(scores)
-    signed = layers[wanted].mul(np.sign(score), axis=0).assign(whole=score.abs(), layer=layers["layer"].astype(str))
-    return signed.groupby("layer", sort=False).sum()
+    signed = layers[wanted].mul(np.sign(score), axis=0).assign(whole=score.abs(), layer=layers["layer"])
+    return signed.groupby("layer", sort=False, observed=True).sum()
 
 
 def most_eventful(shares: pd.DataFrame) -> list[str]:
@@ -54,7 +54,7 @@ def most_eventful(shares: pd.DataFrame) -> list[str]:
     return [layer for layer in layers if layer in kept]
 
 
-@drawing(STYLE)
+@drawing()
 def draw_layers(shares: pd.DataFrame, folder: Path, name: str) -> tuple[Path, ...]:
     """A panel per method of one setting, as PNG and PDF. shares: as `by_layer` returns them."""
     layers, methods = most_eventful(shares), shares["method"].drop_duplicates().tolist()
@@ -93,7 +93,7 @@ def _stack(axis: Axes, shares: pd.DataFrame) -> None:
         left, right = lefts[:, column], lefts[:, column] + values[:, column]
         corners = [(left, places - HALF), (right, places - HALF), (right, places + HALF), (left, places + HALF)]
         bars = np.array(corners).transpose(2, 0, 1)
-        axis.add_collection(PolyCollection(bars, facecolors=color, label=list(PARTS)[column]))
+        axis.add_collection(PolyCollection(list(bars), facecolors=color, label=list(PARTS)[column]))
     axis.plot(shares["arrived"], places, "|", color="black", markersize=7, markeredgewidth=1.0)
     axis.axvline(0, color="black", linewidth=0.6)
     axis.set_yticks(places, _names(shares.index.tolist()))

@@ -58,7 +58,7 @@ def test_every_figure_is_drawn_where_its_numbers_are(results: Made, tmp_path: Pa
     drawn = draw_all(found, compare(found), tmp_path / "new")
     assert [each.name for each in drawn] == [
         *("heatmaps", "flip_curves", "ranks_1", "ranks_2", "cost", "layers_1", "layers_2"),
-        *("agreement", "likeness", "features", "stability"),
+        *("agreement_1", "agreement_2", "likeness", "features", "stability"),
     ]
     assert all(each.title and each.caption.endswith(".") for each in drawn)
     files = [path for each in drawn for path in each.files]
@@ -67,7 +67,7 @@ def test_every_figure_is_drawn_where_its_numbers_are(results: Made, tmp_path: Pa
     widths = {imread(path).shape[1] / 200 for path in files if path.suffix == ".png"}
     assert max(widths) <= 6.9  # inches: both columns of a paper
     assert "n = " not in drawn[0].caption
-    assert "12 samples" in next(each.caption for each in drawn if each.name == "agreement")
+    assert "12 samples" in next(each.caption for each in drawn if each.name == "agreement_1")
     assert "the 2 samples" in next(each.caption for each in drawn if each.name == "likeness")
 
 
