@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from lrp_bench.report.conditions import is_random, labelled
 from lrp_bench.report.figures import Array
 from lrp_bench.report.results import Results
-from lrp_bench.report.style import COLORS, STYLE, beside, drawing, save, save_both, size
+from lrp_bench.report.style import COLORS, beside, drawing, save, save_both, size
 
 FEATURE = r"relevance/(?!to_)([^/]+)"  # relevance/<feature>, not relevance/<module>/<unit>
 IMPORTANCE = r"permutation/(?!spearman)(.+)"
@@ -37,7 +37,7 @@ def feature_shares(results: Results) -> pd.DataFrame:
     return both.assign(share=both["share"] / whole)
 
 
-@drawing(STYLE)
+@drawing()
 def feature_bars(shares: pd.DataFrame, folder: Path, name: str = "features") -> tuple[Path, ...]:
     """Shares of the features as bars, a panel per setting and a colour per method, as PNG and PDF."""
     settings, methods = list(shares["setting"].unique()), list(shares["method"].unique())
@@ -59,7 +59,7 @@ def feature_bars(shares: pd.DataFrame, folder: Path, name: str = "features") -> 
     return save_both(figure, folder, name)
 
 
-@drawing(STYLE)
+@drawing()
 def table_maps(
     inputs: Array, relevance: Array, rows: Sequence[str], features: Sequence[str], path: Path, unit: str = ""
 ) -> Path:
@@ -87,7 +87,7 @@ def table_maps(
 
 
 def _per_feature(frame: pd.DataFrame, pattern: str, *, absolute: bool) -> pd.DataFrame:
-    names = pd.Series(frame["measure"].cat.categories).astype(str)
+    names = pd.Series(frame["measure"].unique()).astype(str)
     features = dict(zip(names, names.str.fullmatch(pattern) & True, strict=True))
     chosen = frame[frame["measure"].map(features).astype(bool)]
     values = chosen["value"].abs() if absolute else chosen["value"].clip(lower=0)

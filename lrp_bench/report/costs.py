@@ -16,7 +16,7 @@ from lrp_bench.contracts import Measure
 from lrp_bench.report.comparison import Comparison
 from lrp_bench.report.conditions import is_random, labelled
 from lrp_bench.report.results import Results
-from lrp_bench.report.style import GREY, STYLE, beside, color, drawing, marker, save_both, size
+from lrp_bench.report.style import GREY, beside, color, drawing, marker, save_both, size
 
 MEASURED = "cost/seconds"
 PREFERRED = ("srg", "aopc", "")  # in the names of measures, the first that there is
@@ -50,7 +50,7 @@ def costs(results: Results, comparison: Comparison) -> pd.DataFrame:
     return told
 
 
-@drawing(STYLE)
+@drawing()
 def draw_costs(found: pd.DataFrame, title: str, folder: Path, name: str) -> tuple[Path, ...]:
     """A panel per setting, as PNG and PDF: seconds on a logarithmic axis. title: of the faithfulness."""
     return save_both(_figure(found, title), folder, name)

@@ -16,15 +16,17 @@ COLUMNS = ["setting", "score", "method", "order", "fraction", "mean", "low", "hi
 ORDERS = re.compile(r"(morf|lerf|random)(?:_(?P<score>\w+))?$")
 
 
-def bands(results: Results) -> pd.DataFrame:
+def bands(results: Results, settings: Sequence[str] | None = None) -> pd.DataFrame:
     """Mean score and 95 % interval at each fraction, a row per setting x score x method x order x fraction.
 
     The order is read from the end of a curve's name, as in `flipping/morf_logit`; curves of other names are left out.
+    settings: which ones, None: all.
     """
     by_run = dict(iter(results.curves.groupby("run", observed=True)))
     found = [
         (setting, match["score"] or "score", label, match[1], fractions, block)
         for (setting, label), runs in labelled(results.runs).groupby(["setting", "label"], sort=False)
+        if settings is None or setting in settings
         for curve, fractions, block in _curves([by_run[run] for run in runs.index if run in by_run])
         if (match := ORDERS.search(curve))
     ]

@@ -18,7 +18,7 @@ from lrp_bench.report.layout import ARROWS, unique_titles
 from lrp_bench.report.results import Results
 from lrp_bench.report.significance import LEVEL
 from lrp_bench.report.statistics import Array
-from lrp_bench.report.style import CHARACTER, COLORS, PAGE, SMALL, STYLE, drawing, save_both, size
+from lrp_bench.report.style import CHARACTER, COLORS, PAGE, SMALL, drawing, save_both, size
 
 HEADING = 0.35  # inches: two lines of title
 LEFT_OUT = ("agreement", "cost")  # more alike is not more right, and the samples of a batch share their cost
@@ -96,7 +96,7 @@ def _differences(setting: str, title: str, values: Mapping[str, Array], measure:
     yield Differences(setting, title, names, mean[order], critical, p, block.shape[1])
 
 
-@drawing(STYLE)
+@drawing()
 def draw_differences(found: Sequence[Differences], folder: Path, name: str) -> tuple[Path, ...]:
     """A panel per measure, as PNG and PDF: methods at their mean ranks, bars join those that cannot be told apart."""
     return save_both(_figure(found), folder, name)

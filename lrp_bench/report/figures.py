@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.report.conditions import is_random
-from lrp_bench.report.style import GREY, NEGATIVE, POSITIVE, STYLE, beside, color, drawing, save, save_both, size
+from lrp_bench.report.style import GREY, NEGATIVE, POSITIVE, beside, color, drawing, save, save_both, size
 
 LINES: dict[str, Literal["-", "--", ":"]] = {"morf": "-", "lerf": "--", "random": ":"}
 PANEL = 1.25  # inches: the width of an image
@@ -24,7 +24,7 @@ PANEL = 1.25  # inches: the width of an image
 Array = NDArray[np.floating[Any]]
 
 
-@drawing(STYLE)
+@drawing()
 def heatmap_grid(
     images: Array,
     relevance: Array,
@@ -48,7 +48,7 @@ def heatmap_grid(
     return save(_maps(images, relevance.sum(1) if relevance.ndim == 4 else relevance, titles), path)
 
 
-@drawing(STYLE)
+@drawing()
 def flip_curves(bands: pd.DataFrame, folder: Path, name: str = "flip_curves") -> tuple[Path, ...]:
     """MoRF (solid) and LeRF (dashed) curves with 95 % bands, a panel per setting and score, as PNG and PDF.
 

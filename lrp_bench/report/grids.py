@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -19,7 +18,7 @@ from lrp_bench.report.figures import Array, picture, plain, scale
 from lrp_bench.report.maps import Maps
 from lrp_bench.report.results import Results
 from lrp_bench.report.sentences import Sentence, lines, mark
-from lrp_bench.report.style import CHARACTER, COLORS, NEGATIVE, PAGE, POSITIVE, SMALL, STYLE, broken, save_both
+from lrp_bench.report.style import CHARACTER, COLORS, NEGATIVE, PAGE, POSITIVE, SMALL, broken, drawing, save_both
 
 SIDE, GAP = 0.95, 0.05  # inches: the largest width of a map, and what parts two
 HIGHEST = 8.0  # inches: what fits on a page, above a caption
@@ -63,7 +62,7 @@ def parts(grid: Grid) -> Iterator[Grid]:
 def draw_grid(grid: Grid, folder: Path, name: str) -> tuple[Path, ...]:
     """One row a sample (of text: a block), one column a method (of text: a row), as PNG and PDF."""
     draw = {"image": _images, "table": _tables, "text": _texts}[grid.first.kind]
-    with mpl.rc_context(dict(STYLE)):
+    with drawing():
         return save_both(draw(grid), folder, name)
 
 

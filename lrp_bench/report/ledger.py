@@ -8,16 +8,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from lrp_bench.report.conditions import labelled
 from lrp_bench.report.results import Results
-from lrp_bench.report.style import COLORS, GREY, PAGE, STYLE, broken, drawing, save_both
+from lrp_bench.report.style import COLORS, GREY, PAGE, broken, drawing, save_both
 
 PARTS = {"passed": GREY, "bias": COLORS[0], "stabilizer": COLORS[4], "rule": COLORS[1]}
 MOST = 40  # layers in one figure
 BESIDE = 4  # panels
+HALF = 0.36  # of a bar's height, in distances of bars
 
 
 def by_layer(results: Results) -> pd.DataFrame:
@@ -30,12 +32,18 @@ def by_layer(results: Results) -> pd.DataFrame:
     if not set(wanted) <= set(results.layers.columns):
         return pd.DataFrame(columns=["setting", "method", "layer", *wanted])
     runs = labelled(results.runs)[["setting", "label"]].rename(columns={"label": "method"})
-    scores = results.outputs.set_index(["run", "sample"])["score"]
-    frame = results.layers.astype({"run": str, "layer": str}).join(scores, on=["run", "sample"]).join(runs, on="run")
-    signed = frame[wanted].mul(np.sign(frame["score"]), axis=0).assign(whole=frame["score"].abs())
-    keys = [frame["setting"], frame["method"], frame["layer"]]
-    sums = signed.groupby(keys, sort=False).sum()
+    scores = {run: each.set_index("sample")["score"] for run, each in results.outputs.groupby("run", observed=True)}
+    by_run = results.layers.groupby("run", observed=True, sort=False)
+    sums = pd.concat({run: _sums(layers, scores[run], wanted) for run, layers in by_run}, names=["run"]).reset_index()
+    sums = sums.join(runs, on="run").groupby(["setting", "method", "layer"], sort=False)[[*wanted, "whole"]].sum()
     return sums[wanted].div(sums["whole"], axis=0).reset_index()
+
+
+def _sums(layers: pd.DataFrame, scores: pd.Series, wanted: list[str]) -> pd.DataFrame:
+    """One run's quantities, summed over samples, and the sum of |score|: a row per layer."""
+    score = layers["sample"].map(scores)
+    signed = layers[wanted].mul(np.sign(score), axis=0).assign(whole=score.abs(), layer=layers["layer"])
+    return signed.groupby("layer", sort=False, observed=True).sum()
 
 
 def most_eventful(shares: pd.DataFrame) -> list[str]:
@@ -46,7 +54,7 @@ def most_eventful(shares: pd.DataFrame) -> list[str]:
     return [layer for layer in layers if layer in kept]
 
 
-@drawing(STYLE)
+@drawing()
 def draw_layers(shares: pd.DataFrame, folder: Path, name: str) -> tuple[Path, ...]:
     """A panel per method of one setting, as PNG and PDF. shares: as `by_layer` returns them."""
     layers, methods = most_eventful(shares), shares["method"].drop_duplicates().tolist()
@@ -59,8 +67,7 @@ def draw_layers(shares: pd.DataFrame, folder: Path, name: str) -> tuple[Path, ..
         axis.set_title(broken(method, 5.5 / columns))
     for axis in axes[len(methods) :]:
         axis.remove()
-    axes[0].invert_yaxis()
-    axes[0].set_xlim(*_ends(shares))
+    axes[0].set(xlim=_ends(shares), ylim=(len(layers) - 0.5, -0.5))
     handles = [Patch(color=color, label=part) for part, color in PARTS.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(PARTS))
     for axis in axes[max(0, len(methods) - columns) : len(methods)]:
@@ -81,11 +88,12 @@ def _ends(shares: pd.DataFrame) -> tuple[float, float]:
 def _stack(axis: Axes, shares: pd.DataFrame) -> None:
     """One bar a layer: what is positive to the right of zero, what is negative to its left; a tick at what arrived."""
     places, values = np.arange(len(shares)), shares[[*PARTS]].to_numpy(dtype=float)
-    for sign in (1, -1):
-        part = np.where(np.sign(values) == sign, values, 0.0)
-        starts = np.cumsum(part, axis=1) - part
-        for column, color in enumerate(PARTS.values()):
-            axis.barh(places, part[:, column], left=starts[:, column], color=color, height=0.72)
+    lefts = np.where(values > 0, np.cumsum(np.maximum(values, 0), 1), np.cumsum(np.minimum(values, 0), 1)) - values
+    for column, color in enumerate(PARTS.values()):  # one collection a part: hundreds of bars take their time
+        left, right = lefts[:, column], lefts[:, column] + values[:, column]
+        corners = [(left, places - HALF), (right, places - HALF), (right, places + HALF), (left, places + HALF)]
+        bars = np.array(corners).transpose(2, 0, 1)
+        axis.add_collection(PolyCollection(list(bars), facecolors=color, label=list(PARTS)[column]))
     axis.plot(shares["arrived"], places, "|", color="black", markersize=7, markeredgewidth=1.0)
     axis.axvline(0, color="black", linewidth=0.6)
     axis.set_yticks(places, _names(shares.index.tolist()))

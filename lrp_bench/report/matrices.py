@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from lrp_bench.report.statistics import Array
-from lrp_bench.report.style import CHARACTER, COLUMN, PAGE, SMALL, STYLE, broken, drawing, save_both
+from lrp_bench.report.style import CHARACTER, COLUMN, PAGE, SMALL, broken, drawing, save_both
 
 FIELD = 0.3  # inches: a field that holds a number
 HIGH = 0.2
@@ -29,7 +29,7 @@ class Matrix(NamedTuple):
     fields: Array
 
 
-@drawing(STYLE)
+@drawing()
 def draw_matrices(
     matrices: Sequence[Matrix], folder: Path, name: str, *, label: str, low: float = -1.0
 ) -> tuple[Path, ...]:
@@ -63,10 +63,8 @@ def _figure(matrices: Sequence[Matrix], label: str, low: float) -> Figure:
 
 def _field(axis: Axes, matrix: Matrix, colors: str, low: float, *, numbered: bool) -> AxesImage:
     shown = axis.imshow(matrix.fields, cmap=colors, vmin=low, vmax=1, aspect="auto")
-    inks = shown.to_rgba(matrix.fields)[..., :3] @ (0.299, 0.587, 0.114) < DARK  # where the ground is dark
     for (row, column), value in np.ndenumerate(matrix.fields if numbered else np.empty((0, 0))):
-        text, ink = ("n.a.", "black") if np.isnan(value) else (_told(value), "white" if inks[row, column] else "black")
-        axis.text(column, row, text, ha="center", va="center", fontsize=SMALL, color=ink)
+        axis.text(column, row, _told(value), ha="center", va="center", fontsize=SMALL, color=_ink(shown, value))
     axis.set_xticks(range(len(matrix.columns)), matrix.columns, rotation=90)
     axis.set_yticks(range(len(matrix.rows)), matrix.rows)
     axis.tick_params(length=0)
@@ -74,7 +72,14 @@ def _field(axis: Axes, matrix: Matrix, colors: str, low: float, *, numbered: boo
 
 
 def _told(value: float) -> str:
+    if np.isnan(value):
+        return "n.a."
     return f"{round(value, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")  # + 0.0: no negative zero
+
+
+def _ink(field: AxesImage, value: float) -> str:
+    red, green, blue, _ = field.to_rgba(np.array([value]))[0]
+    return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < DARK and np.isfinite(value) else "black"
 
 
 def distances(pairs: pd.DataFrame, titles: Mapping[str, str], conditions: Sequence[str]) -> list[Matrix]:

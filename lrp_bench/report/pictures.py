@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from lrp_bench.report import agreement, bars, costs, differences, figures, grids, ledger, matrices
 from lrp_bench.report.comparison import Comparison
-from lrp_bench.report.conditions import is_random
+from lrp_bench.report.conditions import is_random, labelled
 from lrp_bench.report.curves import bands
 from lrp_bench.report.layout import unique_titles
 from lrp_bench.report.matrices import Matrix
@@ -18,7 +18,8 @@ from lrp_bench.report.results import Results
 from lrp_bench.report.stability import stability
 
 T = TypeVar("T")
-MOST = 4  # figures of one kind: of a sweep over many settings the first ones
+PANELS = 9  # settings in one figure
+MOST = 3  # figures of one kind: of a sweep over many settings the first ones
 
 
 def draw_all(results: Results, comparison: Comparison, folder: Path) -> list[Picture]:
@@ -65,12 +66,14 @@ def _grids(results: Results, folder: Path) -> Iterator[Picture]:
 
 
 def _curves(results: Results, folder: Path) -> Iterator[Picture]:
-    found = bands(results)
+    settings = labelled(results.runs)["setting"].drop_duplicates().tolist()
+    found = bands(results, settings[:PANELS])
     if len(found):
+        left = f" Of {len(settings)} settings the first {PANELS} are drawn." if len(settings) > PANELS else ""
         caption = (
             "The explained output as more and more of the input is removed: most relevant first (solid), least "
             "relevant first (dashed) and in random order (dotted), with 95 % bootstrap bands. Under a good map the "
-            "solid line falls at once and the dashed one late."
+            f"solid line falls at once and the dashed one late.{left}"
         )
         yield Picture("flip_curves", "Flip curves", caption, figures.flip_curves(found, folder))
 
@@ -97,8 +100,8 @@ def _costs(results: Results, comparison: Comparison, folder: Path) -> Iterator[P
         return
     title = comparison.measures[measure].title
     better = "Higher" if comparison.measures[measure].higher_is_better else "Lower"
-    left = f" Of {len(settings)} settings the first 9 are drawn." if len(settings) > 9 else ""
-    found = found[found["setting"].isin(settings[:9])]
+    left = f" Of {len(settings)} settings the first {PANELS} are drawn." if len(settings) > PANELS else ""
+    found = found[found["setting"].isin(settings[:PANELS])]
     caption = (
         f"{title} with its 95 % bootstrap interval against the seconds that an explanation takes per sample, on a "
         f"logarithmic axis. {better} is more faithful, further left is cheaper.{left}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import union_categoricals
 
 from lrp_bench.contracts import Measure
 from lrp_bench.report.artifacts import CURVE_COLUMNS, LAYER_COLUMNS, SAMPLE_COLUMNS, Artifacts
@@ -153,33 +154,28 @@ def _frame(explained: Sequence[Explained], newest: Mapping[str, Measure]) -> pd.
 
 
 def _curves(explained: Sequence[Explained]) -> pd.DataFrame:
-    names = pd.CategoricalDtype(
-        sorted({name for each in explained for name in each.artifacts.curves["curve"].unique()})
-    )
+    return _joined(explained, [each.artifacts.curves for each in explained], "curve", CURVE_COLUMNS)
+
+
+def _layers(explained: Sequence[Explained]) -> pd.DataFrame:
+    return _joined(explained, [each.artifacts.layers for each in explained], "layer", LAYER_COLUMNS)
+
+
+def _joined(
+    explained: Sequence[Explained], frames: Sequence[pd.DataFrame], key: str, columns: Sequence[str]
+) -> pd.DataFrame:
+    """The runs' frames, one behind the other under their run, with run and `key` as categories, made once."""
+    kept = {each.run: frame for each, frame in zip(explained, frames, strict=True) if len(frame)}
     runs = pd.CategoricalDtype([each.run for each in explained])
-    empty = pd.DataFrame(columns=["run", *CURVE_COLUMNS]).astype({"run": runs, "curve": names})
-    frames = [
-        each.artifacts.curves.assign(run=each.run).astype({"run": runs, "curve": names})[list(empty.columns)]
-        for each in explained
-        if len(each.artifacts.curves)
-    ]
-    return pd.concat(frames, ignore_index=True) if frames else empty
+    if not kept:
+        return pd.DataFrame({"run": [], **{name: [] for name in columns}}).astype({"run": runs, key: "category"})
+    whole = pd.concat([frame.drop(columns=key) for frame in kept.values()], ignore_index=True)
+    names = union_categoricals([frame[key].astype("category") for frame in kept.values()], sort_categories=True)
+    codes = np.repeat(runs.categories.get_indexer(pd.Index(list(kept))), [len(frame) for frame in kept.values()])
+    return pd.DataFrame({"run": pd.Categorical.from_codes(codes, dtype=runs), key: names, **whole})
 
 
 def _outputs(explained: Sequence[Explained]) -> pd.DataFrame:
     frames = [each.artifacts.scores[[*SAMPLE_COLUMNS]].assign(run=each.run) for each in explained]
     columns = ["run", *SAMPLE_COLUMNS]
     return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
-
-
-def _layers(explained: Sequence[Explained]) -> pd.DataFrame:
-    runs = pd.CategoricalDtype([each.run for each in explained])
-    frames = [
-        each.artifacts.layers.assign(run=each.run).astype({"run": runs})
-        for each in explained
-        if len(each.artifacts.layers)
-    ]
-    if not frames:
-        return pd.DataFrame(columns=["run", *LAYER_COLUMNS])
-    joined = pd.concat(frames, ignore_index=True).astype({"layer": "category"})
-    return joined[["run", *(name for name in joined.columns if name != "run")]]

@@ -15,7 +15,7 @@ from lrp_bench.contracts import Measure
 from lrp_bench.report.comparison import Table, in_order, tabulate
 from lrp_bench.report.conditions import is_random, labelled
 from lrp_bench.report.results import Results
-from lrp_bench.report.statistics import Array, bootstrap_ends, shares
+from lrp_bench.report.statistics import Array, bootstrap_ends, medians, shares
 
 ALL = "all"
 SUMMARY = ["measure", "over", "distance", "low", "high", "conditions", "pairs"]
@@ -158,10 +158,8 @@ def _scores(blocks: Sequence[tuple[list[int], Array]], summary: str, *drawn: NDA
     """What the methods are ranked by: (conditions, methods), or (conditions, methods, resamples) of drawn samples."""
     sizes = [block.shape[2] for _, block in blocks]
     if summary == "median":
-        chosen = (
-            [block[..., d] for (_, block), d in zip(blocks, drawn, strict=True)] if drawn else [b for _, b in blocks]
-        )
-        parts = [np.median(block, axis=-1) for block in chosen]
+        each = [medians(block, d) for (_, block), d in zip(blocks, drawn, strict=True)] if drawn else None
+        parts = each or [np.median(block, axis=-1) for _, block in blocks]
     elif drawn:
         weights = [shares(d, size).T for d, size in zip(drawn, sizes, strict=True)]
         parts = [block @ weight for (_, block), weight in zip(blocks, weights, strict=True)]

@@ -129,9 +129,13 @@ def shares(drawn: NDArray[np.int64], size: int) -> Array:
 
     A mean over a resample is then a product of matrices, which serves any number of columns.
     """
+    return np.asarray(_counts(drawn, size) / drawn.shape[1])
+
+
+def _counts(drawn: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """How often each resample (resamples, draws) holds each of `size` places: (resamples, size)."""
     starts = size * np.arange(len(drawn))[:, None]
-    counts = np.bincount((drawn + starts).ravel(), minlength=size * len(drawn))
-    return np.asarray(counts.reshape(len(drawn), size) / drawn.shape[1])
+    return np.bincount((drawn + starts).ravel(), minlength=size * len(drawn)).reshape(len(drawn), size)
 
 
 def resampled_means(kept: Array, drawn: NDArray[np.int64], *of_seeds: NDArray[np.int64]) -> Array:
@@ -147,6 +151,23 @@ def resampled_medians(kept: Array, drawn: NDArray[np.int64], of_seeds: NDArray[n
     weights = shares(of_seeds, kept.shape[2])
     each = [np.median(kept[:, samples] @ weight, axis=1) for samples, weight in zip(drawn, weights, strict=True)]
     return np.stack(each, axis=1)
+
+
+def medians(values: Array, drawn: NDArray[np.int64]) -> Array:
+    """Medians of resamples, np.median(values[..., drawn], -1), in a fraction of its time and memory.
+
+    values: (..., samples), finite; drawn: (resamples, draws) -> (..., resamples). One sort serves all resamples: a
+    median is where the counts of the values in order pass the middle.
+    """
+    rows, draws = values.reshape(-1, values.shape[-1]), drawn.shape[1]
+    counts = _counts(drawn, rows.shape[1]).astype(np.int32)
+    found = np.empty((len(rows), len(drawn)))
+    for place, row in enumerate(rows):
+        order = np.argsort(row)
+        passed = np.cumsum(counts[:, order], axis=1)
+        middle = [row[order][(passed <= half).sum(1)] for half in {(draws - 1) // 2, draws // 2}]
+        found[place] = sum(middle) / len(middle)
+    return found.reshape(*values.shape[:-1], len(drawn))
 
 
 def _ends(kept: Array, mean: Array) -> tuple[Array, Array]:

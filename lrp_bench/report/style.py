@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import wrap
-from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -23,25 +23,27 @@ POSITIVE, NEGATIVE = "#1a9850", "#d73027"
 DPI = 110
 SHARP = 200  # dots per inch of a report's figures
 
-# text.parse_math: a dollar in a name is a dollar; fonttype: text stays text in a PDF
-STYLE: Any = MappingProxyType(  # Any: the stubs know no other mapping than dict of known keys
-    {
-        "text.parse_math": False,
-        "pdf.fonttype": 42,
-        "font.size": 8,
-        "axes.titlesize": 8,
-        "axes.labelsize": 8,
-        "axes.linewidth": 0.6,
-        "xtick.labelsize": SMALL,
-        "ytick.labelsize": SMALL,
-        "xtick.major.width": 0.6,
-        "ytick.major.width": 0.6,
-        "legend.fontsize": SMALL,
-        "legend.frameon": False,
-        "axes.unicode_minus": True,
-    }
-)
-drawing = mpl.rc_context  # @drawing(STYLE) before a function that draws
+STYLE = {
+    "text.parse_math": False,  # a dollar in a name is a dollar
+    "pdf.fonttype": 42,  # text stays text
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.fontsize": SMALL,
+    "legend.frameon": False,
+}
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """The style, around what draws, or as `@drawing()` before it; other figures are left alone."""
+    with mpl.rc_context(cast("Any", STYLE)):
+        yield
 
 
 def color(method: str, methods: Sequence[str]) -> str:
@@ -84,4 +86,6 @@ def save(figure: Figure, path: Path, *, crop: bool = True, dpi: int = DPI) -> Pa
 
 def save_both(figure: Figure, folder: Path, name: str) -> tuple[Path, ...]:
     """As PNG and PDF, in the size it was made for."""
-    return tuple(save(figure, folder / f"{name}.{kind}", crop=False, dpi=SHARP) for kind in ("png", "pdf"))
+    png = save(figure, folder / f"{name}.png", crop=False, dpi=SHARP)
+    figure.set_layout_engine("none")  # laid out once
+    return png, save(figure, folder / f"{name}.pdf", crop=False)

@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.image import imread
 
 from lrp_bench.contracts import BenchError
-from lrp_bench.report import figures
+from lrp_bench.report import figures, style
 from lrp_bench.report.figures import flip_curves, heatmap_grid
 
 
@@ -24,7 +24,7 @@ def test_relevance_is_red_blue_and_centred_at_white(tmp_path: Path) -> None:
     R[0, :, 0, 0], R[0, 0, 7, 7] = 1.0, -1.5  # channels are summed: 3.0 and -1.5 on a scale of 3.0
     path = heatmap_grid(np.full((1, 3, 8, 8), 0.5), R, ["true 1\npredicted 1"], tmp_path / "maps.png")
     picture = imread(path)
-    panel = (figures.PANEL * figures.DPI) ** 2 / picture[..., 0].size
+    panel = (figures.PANEL * style.DPI) ** 2 / picture[..., 0].size
     assert share(picture, (0.5, 0.5, 0.5)) == pytest.approx(panel, rel=0.1)
     most, half, least = colormaps["RdBu_r"]([1.0, 0.25, 0.0])[:, :3]
     assert share(picture, most) == pytest.approx(panel / 64, rel=0.4)  # one pixel of 64, and the end of the colour bar

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from lrp_bench.report import ledger
 from lrp_bench.report.results import Results
@@ -43,9 +42,10 @@ def test_shares_are_of_the_summed_scores_and_add_up(results: Made) -> None:
 def test_bars_are_stacked_on_both_sides_of_zero() -> None:
     axis = Figure().subplots()
     ledger._stack(axis, pd.DataFrame([[1.0, 1.25, -0.5, 0.5, -0.25]], columns=QUANTITIES, index=["head"]))
-    bars = [patch for patch in axis.patches if isinstance(patch, Rectangle) and patch.get_width()]
-    spans = {(min(ends), max(ends)) for bar in bars for ends in [(bar.get_x(), bar.get_x() + bar.get_width())]}
-    assert spans == {(-0.5, 0.0), (-0.75, -0.5), (0.0, 1.25), (1.25, 1.75)}
+    bars = {str(each.get_label()): each.get_paths()[0].vertices[:, 0] for each in axis.collections}
+    spans = {part: (x.min(), x.max()) for part, x in bars.items()}
+    expected = {"passed": (0.0, 1.25), "bias": (-0.5, 0.0), "stabilizer": (1.25, 1.75), "rule": (-0.75, -0.5)}
+    assert spans == expected
     assert np.asarray(axis.lines[0].get_xdata()).tolist() == [1.0]  # what arrived
 
 

@@ -174,3 +174,11 @@ def test_holm_keeps_false_discoveries_at_the_level() -> None:
     rng = np.random.default_rng(0)
     p = np.array([holm(row) for row in rng.random((2000, 10))])
     assert 0.03 < (p < 0.05).any(1).mean() < 0.07
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 7), st.integers(0, 1000))
+def test_medians_of_resamples_are_numpys(samples: int, draws: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows, drawn = rng.integers(-3, 4, (2, 3, samples)) / 7, rng.integers(0, samples, (5, draws))
+    np.testing.assert_allclose(statistics.medians(rows, drawn), np.median(rows[..., drawn], axis=-1), rtol=1e-15)
