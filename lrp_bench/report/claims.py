@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -198,15 +199,25 @@ def _judged(claim: Claim, found: Mapping[Any, Any]) -> dict[str, object]:
 
 
 def _ours(claim: Claim, evidence: Evidence) -> tuple[float, float, float, int]:
-    """Our number, the ends of its interval (of a median: the quartiles), and how many values are behind it."""
+    """Our number, the ends of its interval (or the quartiles, or the range over seeds), and how many values it is of.
+
+    A measure that is undefined for some samples of a seed is averaged over the others, the seeds of a sample first. A
+    median is that of each seed, averaged.
+    """
     if claim.statistic in DERIVED:
         return derive(claim.statistic, [_tables(each, evidence) for each in claim.both])
-    values = [_values(_found(each, evidence)) for each in claim.both]
-    paired = values[0] if len(values) == 1 else (values[0] - values[1]).dropna()
+    parts = [_by_seed(_found(each, evidence)) for each in claim.both]
+    values = (parts[0] if len(parts) == 1 else parts[0] - parts[1]).dropna(how="all")
     if claim.statistic == "median":
-        q1, median, q3 = quartiles(paired.to_numpy())
-        return median, q1, q3, len(paired)
-    return interval(paired.to_numpy())
+        q1, median, q3 = np.mean(
+            [quartiles(each.to_numpy()) for _, each in values.items()] or [(math.nan, math.nan, math.nan)], axis=0
+        )
+        return float(median), float(q1), float(q3), len(values)
+    if list(values.index) == [WHOLE]:
+        seeds = values.to_numpy(dtype=np.float64)[0]
+        low, high = (seeds.min(), seeds.max()) if len(seeds) > 1 else (math.nan, math.nan)
+        return float(seeds.mean()), float(low), float(high), len(seeds)
+    return interval(values.mean(axis=1) if values.isna().to_numpy().any() else values.to_numpy().T)
 
 
 def _found(claim: Claim, evidence: Evidence) -> pd.DataFrame:
@@ -221,11 +232,11 @@ def _found(claim: Claim, evidence: Evidence) -> pd.DataFrame:
     return frame
 
 
-def _values(frame: pd.DataFrame) -> pd.Series[float]:
-    """One value per sample that all seeds have, their mean; of a number of the run, one per seed."""
-    if frame["sample"].isna().all():
-        return frame.groupby("seed")["value"].mean()
-    return frame.pivot_table("value", "sample", "seed").mean(axis=1, skipna=False).dropna()
+def _by_seed(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row per sample that all seeds explained, a column per seed, NaN where undefined; WHOLE: numbers of the run."""
+    cells = frame.fillna({"sample": WHOLE})
+    explained = cells.pivot_table("value", "sample", "seed", aggfunc="size").notna().all(axis=1)
+    return cells.pivot_table("value", "sample", "seed", dropna=False)[explained]
 
 
 def _tables(claim: Claim, evidence: Evidence) -> list[pd.DataFrame]:

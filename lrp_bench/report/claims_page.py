@@ -24,8 +24,7 @@ TEMPLATE = """\
 What was published for each system, and what comes out here. `make reproduce` measures all of it and writes this page;
 `make reproduce only=NAME` measures one, and so does `python -m lrp_bench experiment=NAME` followed by
 `python -m lrp_bench.report claims`. A claim that is not reached stays in its table.
-Ours is a mean with its 95 % interval, or a median with the quartiles; n counts samples, or seeds for a number of the
-model.
+{{ caption }}
 
 | system | command | claims | reached | not reached | not run |
 |---|---|---:|---:|---:|---:|
@@ -110,7 +109,11 @@ def write_page(folder: Path) -> Path:
     environment.filters["markdown"] = lambda cell: cell.replace("|", "\\|").replace("\n", " ")
     tables = [claims_table(study, each) for study, each in judged.items()]
     page = environment.from_string(TEMPLATE).render(
-        tables=tables, totals=totals, header=HEADER, figures={study.name: _figures(study, folder) for study in judged}
+        tables=tables,
+        totals=totals,
+        header=HEADER,
+        caption=CAPTION,
+        figures={study.name: _figures(study, folder) for study in judged},
     )
     return write(folder / "README.md", page.rstrip() + "\n")
 

@@ -14,7 +14,12 @@ from lrp_bench.report.claims import Study, place, sentences
 from lrp_bench.report.tables import latex_text
 
 HEADER = ("claim", "row, column", "published", "ours", "difference", "allowed", "verdict")
-CAPTION = "Ours is a mean with its 95 % interval, or a median with the quartiles; n counts samples, or seeds."
+CAPTION = (
+    "Ours is a mean with its 95 % bootstrap interval over samples and seeds, or a median with the quartiles (the mean "
+    "of those of each seed), or a number of the model with the range over seeds; n counts samples, or seeds. Beside a "
+    "rank correlation or a Kendall distance, n counts the samples behind the means. A verdict goes by the number, not "
+    "by its interval: where the interval holds the published number, the claim is not settled."
+)
 
 
 @dataclass(frozen=True)

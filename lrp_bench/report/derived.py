@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -42,15 +43,16 @@ def derive(statistic: str, tables: Sequence[Sequence[pd.DataFrame]]) -> Interval
         return Interval(np.nan, np.nan, np.nan, 0)
     constant = np.ptp(values, axis=0) == 0
 
-    def resampled(weights: Array) -> Array:
+    def computed(weights: Array, undefined: float) -> Array:
         means = np.where(constant, values[0], weights @ values)  # rounding breaks no tie
-        found = [part.statistic(each) for part, each in zip(parts, np.split(means, sizes[:1], axis=1), strict=False)]
+        each = zip(parts, np.split(means, sizes[:1], axis=1), strict=False)
+        found = [np.nan_to_num(part.statistic(own), nan=undefined) for part, own in each]
         return found[0] - found[1] if len(found) > 1 else found[0]
 
-    (ours,) = resampled(np.full((1, n), 1 / n))
+    (ours,) = computed(np.full((1, n), 1 / n), math.nan)
     low = high = np.asarray(np.nan)
     if n > 1:
-        low, high = bootstrap_ends(lambda drawn: np.nan_to_num(resampled(shares(drawn, n))), [n])
+        low, high = bootstrap_ends(lambda drawn: computed(shares(drawn, n), 0.0), [n])
     return Interval(float(ours), float(low), float(high), n)
 
 

@@ -23,14 +23,15 @@ class Adversarial(Evaluator):
     """The maps before and after one step of the fast gradient sign method (Goodfellow et al. 2015).
 
     x' = clip(x + epsilon / std * sign(g)), g the gradient of the cross entropy of the class predicted for x. The
-    control is a step of the same size with signs drawn by lot. On pixels, channels summed.
+    control is a step of the same size, before the clipping, with signs drawn by lot. On pixels, channels summed.
 
     Values, each also with the ending _random, of the control: adversarial/changed, 1 where another class is predicted
     for x'; adversarial/spearman, of the maps of x and x' for the explained class; adversarial/moved, the share of the
     relevance that went elsewhere, 1/2 sum |p - p'| with p = |R| / sum |R|; adversarial/left, by how much the share of
     positive relevance inside the mask fell, beside adversarial/inside, that share before. And adversarial/lost, by how
     much the second is lower than the control's; adversarial/spearman_predicted, of the maps of x for its class and of
-    x' for the class that is predicted for it. NaN where a map is constant or there is no mask.
+    x' for the class that is predicted for it, where that is another one. NaN where a map is constant or there is no
+    mask.
 
     Args:
         epsilon: the step, in units of the data before they were standardised: of a pixel, in [0, 1].
@@ -64,7 +65,7 @@ class Adversarial(Evaluator):
         if explanation.logits.shape[1] < 2:
             raise NotApplicable("Expected a classifier, got one output: leave the metric adversarial out.")
         method, predicted = context.method, explanation.logits.argmax(1)
-        attacked = self._step(x, attack_signs(context.model, x, predicted))
+        attacked = self._step(x, ascent(context.model, x, predicted))
         control = self._step(x, chance.uniform_like(x, self.seed, Purpose.ADVERSARIAL_SIGNS) - 0.5)
         inside = _mass(before, context.mask)
         self.keep(inside=inside)
@@ -78,8 +79,9 @@ class Adversarial(Evaluator):
                     f"left{ending}": inside - _mass(after, context.mask),
                 }
             )
-        found = relevance_by(method, attacked, _classes(context.model, attacked))
-        self.keep(spearman_predicted=spearman(before, pixels(found, x, "relevance of moved inputs")))
+        turned = _classes(context.model, attacked)
+        found = pixels(relevance_by(method, attacked, turned), x, "relevance of moved inputs")
+        self.keep(spearman_predicted=spearman(before, found).where(turned != predicted, torch.nan))
 
     def compute(self) -> Scores:
         """The values of all samples seen since the last reset."""
@@ -92,7 +94,7 @@ class Adversarial(Evaluator):
         return (x + self.epsilon / std * direction.sign()).clamp(low, high)
 
 
-def attack_signs(model: Model, x: Tensor, predicted: Tensor) -> Tensor:
+def ascent(model: Model, x: Tensor, predicted: Tensor) -> Tensor:
     """The gradient of the cross entropy of the predicted class, in the shape of x."""
     with torch.enable_grad():
         inputs = x.detach().clone().requires_grad_()
@@ -139,7 +141,7 @@ def _measures() -> Mapping[str, Measure]:
         "adversarial/changed_random": measure("Decision changed, random signs", headline=True),
         "adversarial/spearman": measure("Spearman before and after FGSM", -1.0, headline=True),
         "adversarial/spearman_random": measure("Spearman before and after random signs", -1.0, headline=True),
-        "adversarial/spearman_predicted": measure("Spearman with the map of the class after FGSM", -1.0),
+        "adversarial/spearman_predicted": measure("Spearman with the map of the new class", -1.0),
         "adversarial/moved": measure("Relevance moved by FGSM"),
         "adversarial/moved_random": measure("Relevance moved by random signs"),
         "adversarial/inside": measure("Relevance mass"),

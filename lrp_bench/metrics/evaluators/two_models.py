@@ -22,10 +22,10 @@ class TwoModels(Evaluator):
     Values: two_models/spearman and two_models/cosine of the two maps of the explained class;
     two_models/spearman_untrained, |rho| with the map of the twin after its weights were put in a random order, which is
     what the picture and the architecture alone bring about (without the sign, which follows that of the explained
-    output, and random weights do not keep it); two_models/learnt, the first less that; two_models/same_class, 1 where
-    the twin predicts the same class; two_models/auroc, values whose mean is the chance that the maps of a sample with
-    one prediction agree more than those of a sample with two. NaN where a map is constant. A method that looks at no
-    model has one map for all of them.
+    output, and random weights do not keep it); two_models/learnt, |rho| with the twin less that; two_models/same_class,
+    1 where the twin predicts the same class; two_models/auroc, values whose mean is the chance that the maps of a
+    sample with one prediction agree more than those of a sample with two. NaN where a map is constant. A method that
+    looks at no model has one map for all of them.
 
     Args:
         twin: which one, from 1.
@@ -38,7 +38,9 @@ class TwoModels(Evaluator):
             "two_models/spearman": Measure("Spearman with the twin", "two_models", None, -1.0, 1.0),
             "two_models/cosine": Measure("Cosine with the twin", "two_models", None, -1.0, 1.0, headline=False),
             "two_models/spearman_untrained": Measure("|Spearman| with random weights", "two_models", None, 0.0, 1.0),
-            "two_models/learnt": Measure("Spearman less random weights", "two_models", None, -2.0, 2.0, headline=False),
+            "two_models/learnt": Measure(
+                "|Spearman| less random weights", "two_models", None, -2.0, 2.0, headline=False
+            ),
             "two_models/same_class": Measure("Same class", "two_models", None, 0.0, 1.0),
             "two_models/auroc": Measure("AUROC of Spearman for same class", "two_models", None),
         }
@@ -71,7 +73,7 @@ class TwoModels(Evaluator):
         """The values of all samples seen since the last reset."""
         names = ("spearman", "cosine", "spearman_untrained", "same_class")
         values = {f"two_models/{name}": self.kept(name) for name in names}
-        values["two_models/learnt"] = values["two_models/spearman"] - values["two_models/spearman_untrained"]
+        values["two_models/learnt"] = values["two_models/spearman"].abs() - values["two_models/spearman_untrained"]
         values["two_models/auroc"] = auroc(self.kept("spearman"), self.kept("same_class") == 1)
         return Scores(values, self.measures)
 

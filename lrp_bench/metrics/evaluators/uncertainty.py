@@ -16,13 +16,14 @@ from lrp_bench.metrics.evaluators.base import Context, Evaluator, per_pixel, rel
 class Uncertainty(Evaluator):
     """Mean m and standard deviation s, per pixel, of the relevance of one class over an ensemble (deep ensembles).
 
-    The explained model is one of its members; the class is that which it explains. Channels are summed.
+    The explained model is one of its members; the class is that which it explains. Channels are summed, and each map is
+    divided by its sum |R|: what counts is where members differ, not how large their outputs are.
 
     Values: uncertainty/noise, sum s / (sum s + sum |m|), 0 where all members have one map. And values whose mean is an
     area under the ROC curve, the chance that a wrong decision of the explained model has more of something than a right
     one: uncertainty/auroc_noise, of that noise; uncertainty/auroc_entropy, entropy of the members' mean probabilities
     (Lakshminarayanan et al. 2017); uncertainty/auroc_confidence, 1 - probability of its class by the explained model
-    alone; and uncertainty/auroc_lead, the first area less the third. NaN where all maps are zero, and where no
+    alone; and uncertainty/auroc_lead, the first area less the third. NaN where a map is zero, and where no
     decision, or every one, is wrong.
 
     Panels, of pictures: uncertainty, the input, m and s of as many wrong as right decisions, where there are.
@@ -58,7 +59,7 @@ class Uncertainty(Evaluator):
             raise NotApplicable("Expected a classifier and labels, got none: leave the metric uncertainty out.")
         others = self._others(context)
         maps = [explanation.relevance, *(relevance_by(method, x, target) for _, method in others)]
-        deviation, mean = torch.std_mean(torch.stack([per_pixel(each) for each in maps]), 0, correction=0)
+        deviation, mean = torch.std_mean(torch.stack([_shares(per_pixel(each)) for each in maps]), 0, correction=0)
         with torch.no_grad():
             outputs = torch.stack([logits, *(other(x) for other, _ in others)]).softmax(2)
         self.keep(
@@ -99,3 +100,9 @@ class Uncertainty(Evaluator):
             return {}
         maps = {"mean relevance": mean[rows], "standard deviation": deviation[rows]}
         return {"uncertainty": Panels(rows, self.kept("inputs")[rows], maps)}
+
+
+def _shares(relevance: Tensor) -> Tensor:
+    """Maps of one size, sum |R| = 1: how they are spread is compared, not how large the outputs are."""
+    sizes = relevance.abs().flatten(1).sum(1)
+    return relevance / sizes.view(-1, *[1] * (relevance.dim() - 1))
