@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from lrp_bench.contracts import Measure
 from lrp_bench.report.comparison import Comparison
@@ -90,6 +90,6 @@ def _points(axis: Axes, found: pd.DataFrame, methods: list[str]) -> None:
     narrow = found["seconds"].max() < 20 * found["seconds"].min()
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{1000 * value:g}"))
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.xaxis.set_minor_locator(NullLocator())
     axis.grid(alpha=0.25, linewidth=0.6)
     axis.spines[["top", "right"]].set_visible(False)

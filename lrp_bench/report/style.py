@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from textwrap import wrap
 from typing import Any, cast
 
 import matplotlib as mpl
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 
 from lrp_bench.report.conditions import is_random
@@ -64,10 +66,19 @@ def size(panels: int, most: int = 3) -> tuple[float, int, int]:
 
 
 def broken(name: str, width: float) -> str:
-    """A name on as many lines as its place of `width` inches asks for, broken behind spaces and underlines."""
-    room = max(4, int(width / CHARACTER))
-    pieces = [piece for line in name.replace("_", "_ ").split("\n") for piece in wrap(line, room)]
-    return "\n".join(piece.replace("_ ", "_") for piece in pieces)
+    """A name on as many lines as its place of `width` inches asks for, broken at spaces, `_`, `=` and `(`."""
+    return "\n".join(line for part in name.split("\n") for line in _lines(part, max(4, int(width / CHARACTER))))
+
+
+def _lines(name: str, room: int) -> Iterator[str]:
+    words = re.split(r"(?<=[_= ])|(?=\()", name)
+    line = ""
+    for piece in (piece for word in words for piece in wrap(word, room, drop_whitespace=False)):
+        if line and len(line) + len(piece.rstrip()) > room:
+            yield line.rstrip()
+            line = ""
+        line += piece
+    yield line.rstrip()
 
 
 def beside(names: Sequence[str], width: float) -> int:
@@ -87,5 +98,7 @@ def save(figure: Figure, path: Path, *, crop: bool = True, dpi: int = DPI) -> Pa
 def save_both(figure: Figure, folder: Path, name: str) -> tuple[Path, ...]:
     """As PNG and PDF, in the size it was made for."""
     png = save(figure, folder / f"{name}.png", crop=False, dpi=SHARP)
-    figure.set_layout_engine("none")  # laid out once
-    return png, save(figure, folder / f"{name}.pdf", crop=False)
+    figure.set_layout_engine("none")  # laid out once; savefig would draw it twice once more
+    pdf, draft = folder / f"{name}.pdf", folder / f".{name}.pdf"
+    FigureCanvasPdf(figure).print_pdf(draft, metadata={"CreationDate": None})  # type: ignore[no-untyped-call]
+    return png, draft.replace(pdf)

@@ -84,3 +84,11 @@ def test_flip_curves_are_written_as_picture_and_as_pdf(tmp_path: Path) -> None:
     first = pdf.read_bytes()
     flip_curves(bands, tmp_path)
     assert pdf.read_bytes() == first
+
+
+def test_long_names_are_broken_where_words_end() -> None:
+    room = 20 * style.CHARACTER
+    assert style.broken("epsilon(bias=redistribute)", room) == "epsilon(bias=\nredistribute)"
+    assert style.broken("captum_integrated_gradients", room) == "captum_integrated_\ngradients"
+    assert style.broken("SRG (probability)\nmean 0.2", room) == "SRG (probability)\nmean 0.2"
+    assert style.broken("x" * 30, room).replace("\n", "") == "x" * 30
