@@ -69,7 +69,7 @@ def measured(claims: Claims, outputs: Path, data: Path) -> dict[tuple[str, str, 
     """(method, dataset, model) -> the columns that the preset's jobs give, found with two samples, untrained."""
     found: dict[tuple[str, str, str], set[str]] = {}
     wanted = [each for claim in claims.claims for each in claim.both]
-    read: dict[str, TensorData] = {}
+    read: dict[tuple[str, str], TensorData] = {}
     for preset, overrides in ((each, job) for each in (claims.experiment, *claims.beside) for job in jobs(each)):
         cfg = configure(
             f"experiment={preset}",
@@ -80,12 +80,14 @@ def measured(claims: Claims, outputs: Path, data: Path) -> dict[tuple[str, str, 
             "samples=1",
         )
         place = cfg.names.dataset, cfg.names.model
+        rows = {cfg.names.method} if any(seen[1:] == place for seen in found) else {cfg.names.method, None}
         if (cfg.names.method, *place) in found or not any(
-            each.row == cfg.names.method and {each.dataset, each.model} <= {None, *place} for each in wanted
+            each.row in rows and {each.dataset, each.model} <= {None, *place} and (each.row or each.dataset)
+            for each in wanted
         ):
             continue
         study = Study(cfg, None)
-        study.data = read.setdefault(cfg.names.dataset, read.get(cfg.names.dataset) or study.data)
+        study.data = read.setdefault((preset, cfg.names.dataset), read.get((preset, cfg.names.dataset)) or study.data)
         model = build(cfg.model).to(study.data.dtype).eval().requires_grad_(False)
         for method, explainer in ((cfg.names.method, cfg.explainer), ("random", cfg.control)):
             if (method, *place) not in found:

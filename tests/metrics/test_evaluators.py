@@ -169,6 +169,9 @@ def evaluate(
     return evaluator.compute()
 
 
+PARTLY = {"adversarial/spearman_predicted"}  # said of those samples alone whose class the perturbation changes
+
+
 def test_every_config_is_held_to_the_contract() -> None:
     known = {"agreement", "conservation", "flipping", "localisation", "mprt", "random_logit", "robustness"}
     assert {path.stem for path in CONFIGS} >= known
@@ -183,9 +186,10 @@ def test_one_finite_value_per_sample_within_bounds(make: Callable[[], Evaluator]
     for name, values in scores.values.items():
         measure = scores.measures[name]
         assert values.shape == (BATCH,)
-        assert values.isfinite().all()
-        assert (values >= measure.lower - 1e-6).all()
-        assert (values <= measure.upper + 1e-6).all()
+        defined = values[values.isfinite()]
+        assert len(defined) == BATCH or (name in PARTLY and len(defined))
+        assert (defined >= measure.lower - 1e-6).all()
+        assert (defined <= measure.upper + 1e-6).all()
         assert name.startswith(measure.family + "/")
     for curve in scores.curves.values():
         assert curve.scores.shape == (BATCH, *curve.fractions.shape)
@@ -308,6 +312,7 @@ def test_several_processes_gather_their_samples(make: Callable[[], Evaluator]) -
     assert_close(
         dict(evaluator.compute().values),
         {name: torch.cat([values, values]) for name, values in alone.values.items()},
+        equal_nan=True,
     )
 
 
