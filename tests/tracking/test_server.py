@@ -169,6 +169,24 @@ def test_of_four_jobs_that_log_at_once_nothing_is_lost(address: str, tmp_path: P
 
 
 @pytest.mark.server
+def test_the_page_of_a_run_says_what_it_did(sqlite: str, tmp_path: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no chromium on PATH: apt-get install chromium")
+    port = free_port()
+    with server(sqlite, tmp_path, port), sync_api.sync_playwright() as playwright:
+        tracker = MLflowTracker(f"http://127.0.0.1:{port}", "seen", tmp_path)
+        made = log_a_job(tracker, 3, tmp_path)
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 1280, "height": 900})
+        tab.goto(tracker.page(made))
+        for words in ("job 3", "Digits", "Finished", "group0/0"):
+            tab.get_by_text(words).first.wait_for(timeout=60_000)
+        browser.close()
+
+
+@pytest.mark.server
 def test_what_a_server_that_went_away_has_missed_is_sent_when_it_is_back(
     sqlite: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
