@@ -39,6 +39,7 @@ ALLOWED = {
         "rich",
         "jinja2",
         "markupsafe",
+        "argcomplete",
         "PIL",
         "pyarrow",
         "yaml",

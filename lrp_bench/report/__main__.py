@@ -1,4 +1,5 @@
 """`python -m lrp_bench.report`: tables, figures and a page of a sweep that is in MLflow."""
+# PYTHON_ARGCOMPLETE_OK
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import argcomplete
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -31,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from lrp_bench.report import claims_page
 
             return claims_page.main(given[1:])
-        options = _parser().parse_args(given)
+        parser = _parser()
+        argcomplete.autocomplete(parser)
+        options = parser.parse_args(given)
         _list(options, console) if options.list else _report(options, console)
     except BenchError as error:
         Console(stderr=True).print(Text(f"Error: {error}", style="red"), soft_wrap=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -134,3 +135,11 @@ def test_a_folder_name_is_short_and_plain_whatever_the_command() -> None:
     assert len(long) < 120
     assert long.endswith("_f9b8e7ea")
     assert _folder_name("???", "f9b8e7ea01") == "f9b8e7ea"
+
+
+def test_the_shell_completes_options(tmp_path: Path) -> None:
+    line, answer = "python -m lrp_bench.report --s", tmp_path / "answer"
+    asked = {"_ARGCOMPLETE": "3", "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9"}
+    where = {"_ARGCOMPLETE_STDOUT_FILENAME": str(answer), "_ARGCOMPLETE_IFS": "\n"}
+    subprocess.run([sys.executable, "-m", "lrp_bench.report"], env={**os.environ, **asked, **where}, check=True)
+    assert answer.read_text().split() == ["--sweep"]
