@@ -41,9 +41,7 @@ class LSTM(nn.Module):
         super().__init__()
         if len(shape) != 1:
             raise BenchError(f"Expected sentences of shape [length] for the LSTM, got {list(shape)}: choose a text")
-        self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=PADDING)
-        with torch.no_grad():
-            self.embedding.weight.mul_(SPREAD)
+        self.embedding = word_embedding(vocabulary, embedding)
         self.dropout = nn.Dropout(dropout)
         self.forwards = nn.LSTM(embedding, hidden, batch_first=True)
         self.backwards = nn.LSTM(embedding, hidden, batch_first=True)
@@ -96,3 +94,11 @@ def _rows(x: Tensor, places: Tensor) -> Tensor:
 def _state(states: Tensor, words: Tensor) -> Tensor:
     """The state after so many words (batch, 1), of (batch, length, features): (batch, features)."""
     return _rows(F.pad(states, (0, 0, 1, 0)), words)[:, 0]
+
+
+def word_embedding(vocabulary: int, features: int) -> nn.Embedding:
+    """Small random features for each id, zeros for padding."""
+    embedding = nn.Embedding(vocabulary, features, padding_idx=PADDING)
+    with torch.no_grad():
+        embedding.weight.mul_(SPREAD)
+    return embedding

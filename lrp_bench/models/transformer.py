@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.models.cnn import picture_shape
-from lrp_bench.models.text import PADDING, SPREAD
+from lrp_bench.models.text import PADDING, SPREAD, word_embedding
 
 
 class ViT(nn.Module):
@@ -89,9 +89,7 @@ class TextTransformer(nn.Module):
         super().__init__()
         if len(shape) != 1:
             raise BenchError(f"Expected sentences of shape [length], got {list(shape)}: choose a text")
-        self.embedding = nn.Embedding(vocabulary, features, padding_idx=PADDING)
-        with torch.no_grad():
-            self.embedding.weight.mul_(SPREAD)
+        self.embedding = word_embedding(vocabulary, features)
         self.places = nn.Parameter(SPREAD * torch.randn(shape[0] + 1, features))  # the first is before all words
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(_encoder(blocks, features, heads, hidden, dropout))

@@ -100,9 +100,8 @@ class Claim:
 class Study:
     """One file of claims: experiments/<name>.yaml.
 
-    title, about: what the system is. experiment: the preset that measures it; beside: others whose numbers
-    its claims compare with. says: a sentence that is made from the
-    measured numbers: {id}, {id_low} and {id_high} for each.
+    title, about: what the system is. experiment: the preset that measures it; beside: others whose numbers its claims
+    compare with. says: a sentence that is made from the measured numbers: {id}, {id_low} and {id_high} for each.
     """
 
     name: str

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from lrp_bench.report.figures import PANEL, Array
+from lrp_bench.report.figures import PANEL, Array, picture, scale
 from lrp_bench.report.style import save
 
 
@@ -23,10 +23,10 @@ def panel_grid(images: Array, maps: Mapping[str, Array], titles: Sequence[str], 
     figure = Figure(figsize=(1.9 + PANEL * len(headings), 0.4 + (high + 0.08) * rows), layout="constrained")
     axes = figure.subplots(rows, len(headings), squeeze=False)
     for place, (row, image, title) in enumerate(zip(axes, images, titles, strict=True)):
-        row[0].imshow(image.transpose(1, 2, 0) if len(image) == 3 else image.mean(0), cmap="gray", vmin=0, vmax=1)
+        row[0].imshow(picture(image), cmap="gray", vmin=0, vmax=1)
         row[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=8)
         shown = [each[place] for each in maps.values()]
-        top = float(np.abs(shown).max()) or 1.0
+        top = scale(np.stack(shown))
         for axis, each in zip(row[1:], shown, strict=True):
             drawn = axis.imshow(each, cmap="RdBu_r", vmin=-top, vmax=top)
         figure.colorbar(drawn, ax=list(row), ticks=[-top, 0, top], format="%.2g").ax.tick_params(length=2, labelsize=7)

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 from hydra.utils import instantiate
+from linear import InputXGradient, Linear
 from omegaconf import OmegaConf
-from torch import Tensor, nn
+from torch import Tensor
 from torch.testing import assert_close
 
 from lrp_bench.contracts import BenchError, Explainer, Explanation, NotApplicable, Scores
@@ -67,30 +68,6 @@ def drawn(*shape: int, seed: int) -> Tensor:
 
 
 INPUTS, WEIGHTS = drawn(BATCH, *SHAPE, seed=0), drawn(CLASSES, *SHAPE, seed=1) / 6
-
-
-class Linear(nn.Module):
-    """w_c . x for each class c."""
-
-    def __init__(self, weights: Tensor) -> None:
-        super().__init__()
-        self.weights = nn.Parameter(weights.clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(1) @ self.weights.flatten(1).T
-
-
-class InputXGradient:
-    """w_c * x, exact for a linear model."""
-
-    def __init__(self, model: Linear) -> None:
-        self.model = model
-
-    def explain(self, inputs: Tensor, target: Tensor | None = None) -> Explanation:
-        logits = self.model(inputs).detach()
-        target = logits.argmax(1) if target is None else target
-        relevance = self.model.weights.detach()[target] * inputs
-        return Explanation(inputs, logits, target, logits.gather(1, target[:, None])[:, 0], relevance)
 
 
 def wrong(x: Tensor, weight: Tensor) -> Tensor:

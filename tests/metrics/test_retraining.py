@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from linear import InputXGradient, Linear
 from scipy.special import softmax
 from scipy.stats import entropy, spearmanr
 from sklearn.inspection import permutation_importance
@@ -24,30 +25,6 @@ CLASSES, COUNT, SHAPE = 3, 50, (2, 3, 4)
 
 def drawn(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-class Linear(nn.Module):
-    """w_c . x for each class c."""
-
-    def __init__(self, weights: Tensor) -> None:
-        super().__init__()
-        self.weights = nn.Parameter(weights.clone(), requires_grad=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(1) @ self.weights.flatten(1).T
-
-
-class InputXGradient:
-    """w_c * x, exact for a linear model."""
-
-    def __init__(self, model: Linear) -> None:
-        self.model = model
-
-    def explain(self, inputs: Tensor, target: Tensor | None = None) -> Explanation:
-        logits = self.model(inputs)
-        chosen = logits.argmax(1) if target is None else target
-        score = logits.gather(1, chosen[:, None])[:, 0]
-        return Explanation(inputs, logits, chosen, score, self.model.weights[chosen] * inputs)
 
 
 X, W = drawn(COUNT, *SHAPE, seed=0), drawn(CLASSES, *SHAPE, seed=1)
