@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.text import Text
 
 from lrp_bench.contracts import BenchError
-from lrp_bench.report.claims import MISSED, NOT_RUN, REACHED, Study, judge, measure, read_study
+from lrp_bench.report.claims import Study, read_study
 from lrp_bench.report.claims_tables import CAPTION, HEADER, ClaimsTable, claims_table, latex
 from lrp_bench.report.evidence import gather
 from lrp_bench.report.summary import write
 from lrp_bench.report.trends import draw_trends
+from lrp_bench.report.verdicts import MISSED, NOT_RUN, REACHED, judge, measure
 
 TEMPLATE = """\
 # Claims
@@ -119,7 +120,7 @@ def write_page(folder: Path) -> Path:
 
 
 def write_tables(judged: Mapping[Study, pd.DataFrame], folder: Path) -> list[Path]:
-    """claims.html, claims.csv and claims.tex of some studies into one folder. judged: of `claims.judge`."""
+    """claims.html, claims.csv and claims.tex of some studies into one folder. judged: of `verdicts.judge`."""
     from lrp_bench.report.web import render
 
     tables = [claims_table(study, each) for study, each in judged.items()]

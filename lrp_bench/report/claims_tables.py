@@ -10,8 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from lrp_bench.report.claims import Study, place, sentences
+from lrp_bench.report.claims import Study
 from lrp_bench.report.tables import latex_text
+from lrp_bench.report.verdicts import place, sentences
 
 HEADER = ("claim", "row, column", "published", "ours", "difference", "allowed", "verdict")
 CAPTION = (
@@ -56,7 +57,7 @@ class ClaimsTable:
 
 
 def claims_table(study: Study, judged: pd.DataFrame) -> ClaimsTable:
-    """The table of a study. judged: of `claims.judge`."""
+    """The table of a study. judged: of `verdicts.judge`."""
     when = sorted({text for text in judged["measured"] if text})
     told = judged[judged["deviation"] != ""].groupby("deviation", sort=False)["what"].apply(", ".join)
     return ClaimsTable(

@@ -1,4 +1,4 @@
-"""Published numbers beside ours: verdicts, and the page that shows them."""
+"""Files of claims, and the page that shows what became of them."""
 
 from __future__ import annotations
 
@@ -11,70 +11,8 @@ import pytest
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.report.__main__ import main
-from lrp_bench.report.claims import Claim, Study, judge, measure, read_study, sentences
-from lrp_bench.report.evidence import COLUMNS, Evidence
+from lrp_bench.report.claims import read_study
 from lrp_bench.tracking.mlflow import MLflowRun, MLflowTracker
-
-ROWS = [
-    ("zero", "0", "m", 0, 1.0),
-    ("zero", "0", "m", 1, 3.0),
-    ("zero", "1", "m", 0, 2.0),
-    ("zero", "1", "m", 1, 4.0),
-    ("zero", "1", "m", 2, 9.0),  # seed 0 has no such sample
-    ("random", "0", "m", 0, 1.0),
-    ("random", "0", "m", 1, 0.0),
-    ("zero", "0", "test_accuracy", float("nan"), 0.9),
-    ("zero", "1", "test_accuracy", float("nan"), 0.7),
-    ("random", "0", "test_accuracy", float("nan"), 0.9),
-]
-FRAME = pd.DataFrame(
-    [
-        (f"{method}{seed}", method, "iris", "mlp", seed, column, sample, value)
-        for method, seed, column, sample, value in ROWS
-    ],
-    columns=list(COLUMNS),
-)
-
-
-def judged(**claim: object) -> pd.Series:
-    made = Claim(**{"what": "it", "source": "here", "published": 0.0, "row": "zero", "column": "m", **claim})
-    study = Study("x", "X", "about", "x", (made,))
-    return judge(study, measure(study, Evidence(FRAME, "today"))).iloc[0]
-
-
-@pytest.mark.parametrize(
-    ("claim", "ours", "n"),
-    [
-        ({}, 2.5, 2),  # a sample is averaged over its seeds first
-        ({"sample": 1}, 3.5, 1),
-        ({"statistic": "median"}, 2.5, 2),
-        ({"minus": "random"}, 1.5, 2),  # of the seeds that both have
-        ({"column": "test_accuracy", "row": None}, 0.8, 2),
-        ({"dataset": "iris", "model": "mlp"}, 2.5, 2),
-    ],
-)
-def test_our_number(claim: dict[str, object], ours: float, n: int) -> None:
-    row = judged(**claim)
-    assert (row["ours"], row["n"]) == (pytest.approx(ours), n)
-
-
-@pytest.mark.parametrize(
-    ("claim", "verdict"),
-    [
-        ({"published": 2.5}, "reached"),
-        ({"published": 2.4, "tolerance": 0.11}, "reached"),
-        ({"published": 2.4, "tolerance": 0.09}, "not reached"),
-        ({"published": 2.4, "tolerance": 0.09, "relative": True}, "reached"),
-        ({"published": 2.4, "relation": ">="}, "reached"),
-        ({"published": 2.4, "relation": "<="}, "not reached"),
-        ({"row": "gamma"}, "not run"),
-        ({"column": "n"}, "not run"),
-        ({"model": "cnn"}, "not run"),
-    ],
-)
-def test_verdicts(claim: dict[str, object], verdict: str) -> None:
-    assert judged(**claim)["verdict"] == verdict
-
 
 YAML = """
 title: A study
@@ -149,11 +87,6 @@ def test_the_tables_in_every_format(
     assert r"two \textless{}b\textgreater{} \& 50 \%" in tex
     assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 1
     assert all(line.count(" & ") == 6 for line in tex.splitlines() if line.endswith(r"reached \\"))
-
-
-def test_words_are_of_measured_numbers_only(folder: Path) -> None:
-    study = read_study(folder / "mine.yaml")
-    assert sentences(study, judge(study, None)) == []
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from scipy.stats import bootstrap, kendalltau, spearmanr
 
 from lrp_bench.contracts import BenchError, Measure
-from lrp_bench.report.claims import Claim, Study, judge, measure, place, read_study
+from lrp_bench.report.claims import Claim, Study, read_study
 from lrp_bench.report.derived import WHOLE, derive, spearman
 from lrp_bench.report.evidence import COLUMNS, Evidence
 from lrp_bench.report.statistics import RESAMPLES, SEED
+from lrp_bench.report.verdicts import judge, measure, place
 
 SAMPLES, METHODS, IMPUTERS = 12, ["a", "b", "c", "d", "e"], ["blur", "noise", "road"]
 CUBE = np.random.default_rng(3).normal(size=(SAMPLES, len(IMPUTERS), len(METHODS))) + np.linspace(0, 0.4, len(METHODS))
