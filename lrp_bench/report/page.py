@@ -21,7 +21,6 @@ from lrp_bench.report.samples import galleries
 from lrp_bench.report.summary import Summary, write
 from lrp_bench.report.web import data_uri, render
 
-WIDTH = 110  # characters of a table at a laptop's width
 NAMED = 4  # methods that the heading names
 VERSIONS = ("lrp_bench", "torch", "captum", "python")
 KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
@@ -86,7 +85,6 @@ def write_page(
         table=summary.table,
         every=every if len(every.columns) > len(summary.table.columns) else None,
         more=more or {},
-        width=WIDTH,
         gated=any(GATE in method for method in summary.table.methods),
         galleries=galleries(results, directed),
         pictures=list(_shown(pictures)),

@@ -14,6 +14,7 @@ from lrp_bench.report.collect import collect
 from lrp_bench.report.comparison import Comparison, compare
 from lrp_bench.report.layout import Layout, lay_out
 from lrp_bench.report.results import Failure, Results
+from lrp_bench.report.web import render
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def write_tables(results: Results, folder: Path, *, every: bool = False, by: By 
     table = arranged(table, comparison, by) if by else table
     texts = {
         "table.md": tables.markdown(table),
-        "table.html": tables.html(table, results.name),
+        "table.html": render("table.html", title=results.name, table=table),
         "table.csv": tables.csv(comparison),
         "table.tex": tables.latex(table),
         "pairs.csv": comparison.pairs.to_csv(index=False, lineterminator="\n"),

@@ -1,16 +1,14 @@
-"""The comparison table as Markdown, LaTeX, HTML and CSV."""
+"""The comparison table as Markdown, LaTeX and CSV."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from textwrap import wrap
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment
 from pandas.io.formats.style import Styler
 
 from lrp_bench.report.cells import Cell
@@ -37,45 +35,6 @@ LATEX_SPECIAL = {
 }
 LATIN_END = "\u0180"
 LATEX_STYLES = {1: "textbf:--rwrap;", 2: "underline:--rwrap;"}
-HTML_STYLES = {1: "font-weight: bold;", 2: "text-decoration: underline;"}
-HTML_WIDTH = 150
-RULES = [
-    {"selector": "", "props": "border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid;"},
-    {"selector": "th, td", "props": "padding: 0.2em 0.8em; text-align: right; white-space: nowrap;"},
-    {"selector": "th.col_heading", "props": "text-align: center; white-space: normal; vertical-align: bottom;"},
-    {"selector": "th.row_heading", "props": "text-align: left; font-weight: normal;"},
-    {"selector": "thead tr:last-child", "props": "border-bottom: 1px solid;"},
-]
-PAGE_HTML = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{{ title }}</title>
-<style>
-body { font: 15px/1.5 sans-serif; max-width: 90em; margin: 2em auto; padding: 0 1em; color: #000; background: #fff; }
-.wide { overflow-x: auto; }
-</style>
-</head>
-<body>
-{% if layout.findings %}<ul>
-{% for line in layout.findings %}<li>{{ line }}</li>
-{% endfor %}</ul>
-{% endif %}<p>{{ layout.caption }}</p>
-{% for group, table in tables %}{% if group %}<h2>{{ group }}</h2>
-{% endif %}<div class="wide">{{ table | safe }}</div>
-{% endfor %}{% for line in layout.failures + layout.notes %}<p>{{ line }}</p>
-{% endfor %}</body>
-</html>
-"""
-
-
-class Medium(NamedTuple):
-    """How a Styler writes text, cells and headers, and what marks the ranks."""
-
-    text: Callable[[str], str]
-    cell: Callable[[Cell], str]
-    header: Callable[[Column, Sequence[Column]], str]
-    marks: Mapping[int, str]
 
 
 def csv(comparison: Comparison) -> str:
@@ -109,7 +68,7 @@ def latex(layout: Layout, label: str = "lrp-bench") -> str:
     r"""`table` environments with booktabs rules, to \input; the first one's caption holds failures and notes."""
     sentences = latex_text(" ".join((layout.caption, *layout.failures, *layout.notes)))
     tables = [
-        styled(layout, block, LATEX).to_latex(
+        _styled(layout, block).to_latex(
             column_format="l" + "c" * len(block),
             position="tbp",
             position_float="centering",
@@ -123,29 +82,17 @@ def latex(layout: Layout, label: str = "lrp-bench") -> str:
     return "\n".join([r"% needs \usepackage{booktabs}", *(tables or [sentences])])
 
 
-def html(layout: Layout, title: str = "lrp_bench") -> str:
-    """A page that needs no other file: what the numbers say and the caption, tables, failures and notes."""
-    blocks = enumerate(layout.blocks(HTML_WIDTH))
-    tables = [(block[0].group, _html_table(layout, block, place)) for place, block in blocks]
-    return Environment(autoescape=True).from_string(PAGE_HTML).render(layout=layout, tables=tables, title=title)
-
-
-def _html_table(layout: Layout, block: Sequence[Column], place: int) -> str:
-    style = styled(layout, block, HTML).set_uuid(str(place)).set_table_styles(RULES)  # type: ignore[arg-type]
-    return str(style.to_html(sparse_columns=True))
-
-
-def styled(layout: Layout, block: Sequence[Column], medium: Medium) -> Styler:
+def _styled(layout: Layout, block: Sequence[Column]) -> Styler:
     """One block of columns as a pandas Styler: text escaped, best bold, second underlined."""
     places = pd.MultiIndex.from_tuples([(column.measure, place) for place, column in enumerate(block)])
-    texts = pd.DataFrame([[medium.cell(cell) for cell in row] for row in _rows(block)], columns=places, dtype=object)
-    ranks = [[medium.marks.get(cell.rank, "") for cell in row] for row in _rows(block)]
+    texts = pd.DataFrame([[_latex_cell(cell) for cell in row] for row in _rows(block)], columns=places, dtype=object)
+    ranks = [[LATEX_STYLES.get(cell.rank, "") for cell in row] for row in _rows(block)]
     style = texts.style.apply(lambda _: np.array(ranks, dtype=object).reshape(texts.shape), axis=None)
-    style.format_index(_lookup(enumerate(map(medium.text, layout.methods))), axis=0)
-    style.format_index(_lookup((column.measure, medium.header(column, block)) for column in block), axis=1, level=0)
+    style.format_index(_lookup(enumerate(map(latex_text, layout.methods))), axis=0)
+    style.format_index(_lookup((column.measure, _latex_header(column, block)) for column in block), axis=1, level=0)
     if not layout.several:
         return style.hide(axis=1, level=1)
-    settings = [medium.text(column.setting) for column in block]
+    settings = [latex_text(column.setting) for column in block]
     return style.format_index(_lookup(enumerate(settings)), axis=1, level=1)
 
 
@@ -182,18 +129,6 @@ def _latex_number(text: str) -> str:
 
 def _latex_group(block: Sequence[Column]) -> str:
     return f"{latex_text(block[0].group)}." if block[0].group else ""
-
-
-def _html_text(text: str) -> str:
-    return escape(_one_line(text))
-
-
-def _html_header(column: Column, _: Sequence[Column]) -> str:
-    return _html_text(column.title) + (f"&nbsp;{column.arrow}" if column.arrow else "")
-
-
-LATEX = Medium(latex_text, _latex_cell, _latex_header, LATEX_STYLES)
-HTML = Medium(_html_text, lambda cell: _html_text(cell.text), _html_header, HTML_STYLES)
 
 
 def _markdown_block(layout: Layout, block: Sequence[Column]) -> str:

@@ -12,9 +12,14 @@ from markupsafe import Markup
 
 from lrp_bench.report.cells import Cell
 
+WIDTH = 110  # characters of a table at a laptop's width
+
 
 def render(template: str, **context: object) -> str:
-    """A page from a file of templates/; all text in it is escaped, and only the page's own script may run."""
+    """A page from a file of templates/; all text in it is escaped, and only the page's own script may run.
+
+    Beside the context a template finds `width`, how many characters wide a table may be.
+    """
     environment = Environment(
         loader=PackageLoader("lrp_bench.report"),
         autoescape=True,
@@ -26,7 +31,7 @@ def render(template: str, **context: object) -> str:
     script = (files("lrp_bench.report") / "templates" / "page.js").read_text(encoding="utf-8").strip()
     digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template(template)
-    return page.render(script=Markup(script), script_hash=f"sha256-{digest}", **context)
+    return page.render(script=Markup(script), script_hash=f"sha256-{digest}", width=WIDTH, **context)
 
 
 def data_uri(content: bytes, kind: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,44 +30,57 @@ def report(results: Callable[..., Results], tmp_path_factory: pytest.TempPathFac
     return page(three(results), tmp_path_factory.mktemp("page"))
 
 
-@pytest.fixture
-def opened(browser: sync_api.Browser, report: Path) -> Iterator[sync_api.Page]:
-    """The page, open; at the end nothing was complained of, asked for or alerted."""
+@contextmanager
+def tab_of(browser: sync_api.Browser, path: Path) -> Iterator[sync_api.Page]:
+    """A page, open; at the end nothing was complained of, asked for or alerted."""
     tab = browser.new_page(viewport={"width": 1280, "height": 800})
     told: list[str] = []
     tab.on("console", lambda message: told.append(message.text))
     tab.on("pageerror", lambda error: told.append(str(error)))
     tab.on("dialog", lambda dialog: (told.append(dialog.message), dialog.dismiss()))
     tab.on("request", lambda request: told.append(request.url))
-    tab.goto(report.as_uri())
+    tab.goto(path.as_uri())
     yield tab
     tab.close()
-    assert [text for text in told if not text.startswith("data:")] == [report.as_uri()]
+    assert [text for text in told if not text.startswith("data:")] == [path.as_uri()]
 
 
-def column(tab: sync_api.Page, place: int) -> list[str]:
-    cells = tab.locator("#tables table.sortable").first.locator(f"tbody tr > :nth-child({place}) >> visible=true")
+@pytest.fixture
+def opened(browser: sync_api.Browser, report: Path) -> Iterator[sync_api.Page]:
+    with tab_of(browser, report) as tab:
+        yield tab
+
+
+@pytest.fixture(params=["report.html", "table.html"])
+def either(request: pytest.FixtureRequest, browser: sync_api.Browser, report: Path) -> Iterator[sync_api.Page]:
+    """The report, and the page of its table alone."""
+    with tab_of(browser, report.with_name(request.param)) as tab:
+        yield tab
+
+
+def column(table: sync_api.Locator, place: int) -> list[str]:
+    cells = table.locator(f"tbody tr > :nth-child({place}) >> visible=true")
     return [text.split("±")[0].strip() for text in cells.all_inner_texts()]
 
 
-def test_a_click_on_a_heading_sorts_and_a_second_turns_it_round(opened: sync_api.Page) -> None:
-    table = opened.locator("#tables table.sortable").first
+def test_a_click_on_a_heading_sorts_and_a_second_turns_it_round(either: sync_api.Page) -> None:
+    table = either.locator("table.sortable").first
     heading = table.get_by_role("columnheader", name="Error")
     place = 1 + heading.evaluate("each => each.cellIndex")
-    before = column(opened, 1)
+    before = column(table, 1)
     heading.get_by_role("button").click()
     assert heading.get_attribute("aria-sort") == "ascending"  # less is better
-    values = [float(text) for text in column(opened, place)]
+    values = [float(text) for text in column(table, place)]
     assert values == sorted(values)
-    assert column(opened, 1) != before
+    assert column(table, 1) != before
     heading.get_by_role("button").focus()
-    opened.keyboard.press("Enter")
+    either.keyboard.press("Enter")
     assert heading.get_attribute("aria-sort") == "descending"
-    assert [float(text) for text in column(opened, place)] == sorted(values, reverse=True)
+    assert [float(text) for text in column(table, place)] == sorted(values, reverse=True)
     table.get_by_role("columnheader", name="Agreement").get_by_role("button").click()
     assert heading.get_attribute("aria-sort") == "none"
     table.get_by_role("columnheader", name="method").get_by_role("button").click()
-    assert column(opened, 1) == [EVIL, "epsilon", "gamma", "random"]
+    assert column(table, 1) == [EVIL, "epsilon", "gamma", "random"]
 
 
 def shown(tab: sync_api.Page) -> list[str]:
@@ -99,9 +113,20 @@ def test_one_scale_for_all_makes_smaller_maps_paler(opened: sync_api.Page) -> No
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_the_page_is_as_wide_as_its_window(opened: sync_api.Page, width: int) -> None:
-    opened.set_viewport_size({"width": width, "height": 800})
-    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+def test_the_page_is_as_wide_as_its_window(either: sync_api.Page, width: int) -> None:
+    either.set_viewport_size({"width": width, "height": 800})
+    assert either.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_table_alone_is_that_of_the_report(browser: sync_api.Browser, report: Path) -> None:
+    looks = "all => all.map(each => [each.innerText, getComputedStyle(each).fontWeight, getComputedStyle(each).color])"
+    with tab_of(browser, report) as whole, tab_of(browser, report.with_name("table.html")) as alone:
+        shown, expected = (
+            tab.locator("table.sortable").first.locator("td, th").evaluate_all(looks) for tab in (alone, whole)
+        )
+        assert shown == expected
+        assert alone.title() == f"{EVIL} · lrp_bench"
+        assert alone.get_by_role("heading", level=1).inner_text() == EVIL
 
 
 def test_without_scripts_everything_can_be_read(browser: sync_api.Browser, report: Path) -> None:

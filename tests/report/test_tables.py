@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from lrp_bench.contracts import Measure
-from lrp_bench.report import ranking, tables
+from lrp_bench.report import ranking, tables, web
 from lrp_bench.report.arrangement import arranged
 from lrp_bench.report.cells import Cell, bracketed, number
 from lrp_bench.report.comparison import Comparison
@@ -281,31 +281,34 @@ def test_who_was_not_tested_by_a_sanity_check_is_told() -> None:
 
 def html_cells(page: str) -> list[list[str]]:
     body = [row for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL) if "<td" in row]
-    return [[cell.strip() for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)] for row in body]
+    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in body]
+    return [[re.sub(r"<[^>]*>", "", cell) for cell in row] for row in cells]
+
+
+def html(layout: Layout, title: str = "sweep") -> str:
+    return web.render("table.html", title=title, table=layout)
 
 
 def test_the_html_page_says_what_the_markdown_says() -> None:
     layout = lay_out(comparison(notes=("mind the gap",)))
-    page = tables.html(layout, "a <b> sweep")
+    page = html(layout, "a <b> sweep")
     assert html_cells(page) == [
         ["epsilon", "0.100 [0.050, 0.200]", "0.100 ± 0.010", "0.100 ± 0.010"],
         ["epsilon_plus", "0.200 [0.150, 0.300]†", "0.200 ± 0.010†", "0.200 ± 0.010†"],
         ["random", "0.300 [0.250, 0.400]", "0.300 ± 0.010", "0.300 ± 0.010"],
     ]
-    assert "<title>a &lt;b&gt; sweep</title>" in page
-    assert "SRG (probability)&nbsp;↑" in page
-    assert page.count("mind the gap.") == page.count("n = 50 samples of digits") == 1
-    bold, underlined = (re.search(rf"([^}}]*) \{{\s*{rule}", page) for rule in ("font-weight: bold", "text-decoration"))
-    assert bold is not None
-    assert underlined is not None
-    assert bold[1].split() == ["#T_0_row0_col0,", "#T_0_row0_col1,", "#T_0_row0_col2"]
-    assert underlined[1].split() == ["#T_0_row1_col0,", "#T_0_row1_col1,", "#T_0_row1_col2"]
+    assert "<title>a &lt;b&gt; sweep · lrp_bench</title>" in page
+    assert "SRG (probability)\N{NO-BREAK SPACE}↑" in page
+    for words in ("mind the gap.", "n = 50 samples of digits", "SRG (probability): epsilon leads"):
+        assert page.count(words) == 1
+    ranks = [re.findall(r'<td [^>]*class="(\w*)', row) for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)]
+    assert ranks == [[], ["best"] * 3, ["second"] * 3, [""] * 3]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_name_breaks_the_html_page(name: str) -> None:
-    page = tables.html(lay_out(comparison(methods=(name, "b"), failures=(Failure("digits", "mlp", name, name),))), name)
-    assert "<script" not in page
+    page = html(lay_out(comparison(methods=(name, "b"), failures=(Failure("digits", "mlp", name, name),))), name)
+    assert page.count("<script") == 1  # the page's own
     assert [len(row) for row in html_cells(page)] == [4, 4]
 
 
@@ -346,7 +349,7 @@ def test_tables_are_of_what_is_asked_for() -> None:
     assert by_measure[0][1] == [("error", "digits"), ("srg", "digits"), ("agreement/ig", "digits")]
     assert "**SRG (probability)**" in tables.markdown(arranged(layout, made, "dataset"))
     assert r"\caption{SRG (probability). Continued.}" in tables.latex(arranged(layout, made, "dataset"))
-    assert "<h2>mnist</h2>" in tables.html(arranged(layout, made, "measure"))
+    assert "<caption>mnist</caption>" in html(arranged(layout, made, "measure"))
     assert "Conservation error" in map(str.strip, shown(arranged(layout, made, "dataset")).splitlines())
 
 
