@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from lrp_bench.report.conditions import is_random, labelled
 from lrp_bench.report.figures import Array
 from lrp_bench.report.results import Results
-from lrp_bench.report.style import COLORS, beside, drawing, save, save_both, size
+from lrp_bench.report.style import COLORS, drawing, panels, save, save_both
 
 FEATURE = r"relevance/(?!to_)([^/]+)"  # relevance/<feature>, not relevance/<module>/<unit>
 IMPORTANCE = r"permutation/(?!spearman)(.+)"
@@ -41,21 +41,16 @@ def feature_shares(results: Results) -> pd.DataFrame:
 def feature_bars(shares: pd.DataFrame, folder: Path, name: str = "features") -> tuple[Path, ...]:
     """Shares of the features as bars, a panel per setting and a colour per method, as PNG and PDF."""
     settings, methods = list(shares["setting"].unique()), list(shares["method"].unique())
-    width, rows, columns = size(len(settings), most=2)
-    high = 0.6 + shares["feature"].nunique() * (0.06 + 0.08 * len(methods))
-    figure = Figure(figsize=(width, rows * high + 0.2 * len(methods)), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     colors = dict(zip(methods, cycle(COLORS), strict=False))
-    for axis, setting in zip(axes, settings, strict=False):
+    handles = [Patch(color=colors[method], label=method) for method in methods]
+    high = 0.6 + shares["feature"].nunique() * (0.06 + 0.08 * len(methods))
+    figure, axes = panels(len(settings), high, handles, most=2, sharey=True)
+    for axis, setting in zip(axes, settings, strict=True):
         here = shares[shares["setting"] == setting]
         drawn = {"hue": "method", "hue_order": methods, "palette": colors, "saturation": 1, "legend": False}
         sns.barplot(here, x="share", y="feature", ax=axis, **drawn)
         axis.set(title=setting, xlabel="share of the mean |relevance|", ylabel="")
         axis.spines[["top", "right"]].set_visible(False)
-    for axis in axes[len(settings) :]:
-        axis.remove()
-    handles = [Patch(color=colors[method], label=method) for method in methods]
-    figure.legend(handles=handles, loc="outside lower center", ncols=beside(methods, width))
     return save_both(figure, folder, name)
 
 

@@ -16,7 +16,7 @@ from lrp_bench.contracts import Measure
 from lrp_bench.report.comparison import Comparison
 from lrp_bench.report.conditions import is_random, labelled
 from lrp_bench.report.results import Results
-from lrp_bench.report.style import GREY, beside, color, drawing, marker, save_both, size
+from lrp_bench.report.style import GREY, color, drawing, marker, panels, save_both, size
 
 MEASURED = "cost/seconds"
 PREFERRED = ("srg", "aopc", "")  # in the names of measures, the first that there is
@@ -59,22 +59,16 @@ def draw_costs(found: pd.DataFrame, title: str, folder: Path, name: str) -> tupl
 def _figure(found: pd.DataFrame, title: str) -> Figure:
     settings = found["setting"].drop_duplicates().tolist()
     methods = sorted(found["method"].drop_duplicates(), key=is_random)
-    width, rows, columns = size(len(settings))
-    names = beside(methods, width)
-    figure = Figure(figsize=(width, 2.2 * rows + 0.2 + 0.14 * -(-len(methods) // names)), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
-    for axis, setting in zip(axes, settings, strict=False):
-        _points(axis, found[found["setting"] == setting], methods)
-        axis.set_title(setting)
-    for axis in axes[len(settings) :]:
-        axis.remove()
-    for axis in axes[::columns]:
-        axis.set_ylabel(title)
     handles = [
         Line2D([], [], linestyle="", marker=marker(m, methods), color=color(m, methods), markersize=5, label=m)
         for m in methods
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=names)
+    figure, axes = panels(len(settings), 2.2, handles, sharey=True)
+    for axis, setting in zip(axes, settings, strict=True):
+        _points(axis, found[found["setting"] == setting], methods)
+        axis.set_title(setting)
+    for axis in axes[:: size(len(settings)).columns]:
+        axis.set_ylabel(title)
     return figure
 
 

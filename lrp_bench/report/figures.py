@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.report.conditions import is_random
-from lrp_bench.report.style import GREY, NEGATIVE, POSITIVE, beside, color, drawing, save, save_both, size
+from lrp_bench.report.style import GREY, NEGATIVE, POSITIVE, color, drawing, panels, save, save_both
 
 LINES: dict[str, Literal["-", "--", ":"]] = {"morf": "-", "lerf": "--", "random": ":"}
 PANEL = 1.25  # inches: the width of an image
@@ -54,18 +54,12 @@ def flip_curves(bands: pd.DataFrame, folder: Path, name: str = "flip_curves") ->
 
     bands: as `curves.bands` returns them. A good map falls fast on the solid line and late on the dashed one.
     """
-    panels = list(bands.groupby(["setting", "score"], sort=False))
+    groups = list(bands.groupby(["setting", "score"], sort=False))
     methods = sorted(dict.fromkeys(bands["method"]), key=is_random)
-    width, rows, columns = size(len(panels))
     lines = _legend(methods, [order for order in LINES if order in set(bands["order"])])
-    names = beside([str(line.get_label()) for line in lines], width)
-    figure = Figure(figsize=(width, 2.0 * rows + 0.2 + 0.15 * -(-len(lines) // names)), layout="constrained")
-    figure.legend(handles=lines, loc="outside lower center", ncols=names)
-    axes = figure.subplots(rows, columns, squeeze=False, sharey="row").ravel()
-    for axis, (_, points) in zip(axes, panels, strict=False):
+    figure, axes = panels(len(groups), 2.0, lines, sharey="row")
+    for axis, (_, points) in zip(axes, groups, strict=True):
         _panel(axis, points, methods)
-    for axis in axes[len(panels) :]:
-        axis.remove()
     return save_both(figure, folder, name)
 
 

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import wrap
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 
@@ -59,10 +61,33 @@ def marker(method: str, methods: Sequence[str]) -> str:
     return MARKERS[(place + place // len(COLORS)) % len(MARKERS)]
 
 
-def size(panels: int, most: int = 3) -> tuple[float, int, int]:
-    """The width of a figure of so many panels, and its rows and columns: one panel is a column of the paper wide."""
+class Size(NamedTuple):
+    """Of a figure with panels: its width in inches, and how many of them stand below and beside each other."""
+
+    width: float
+    rows: int
+    columns: int
+
+
+def size(panels: int, most: int = 3) -> Size:
+    """The size of a figure of so many panels, at most `most` beside each other: a single one is a column wide."""
     columns = min(panels, most)
-    return (COLUMN if columns == 1 else PAGE), -(-panels // columns), columns
+    return Size(COLUMN if columns == 1 else PAGE, -(-panels // columns), columns)
+
+
+def panels(
+    count: int, high: float, handles: Sequence[Artist], *, most: int = 3, **shared: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels, each `high` inches, above one legend; shared: what `Figure.subplots` takes."""
+    width, rows, columns = size(count, most)
+    beside = _beside([str(handle.get_label()) for handle in handles], width)
+    lines = -(-len(handles) // beside)
+    figure = Figure(figsize=(width, high * rows + 0.2 + 0.15 * lines), layout="constrained")
+    figure.legend(handles=handles, loc="outside lower center", ncols=beside)
+    axes = figure.subplots(rows, columns, squeeze=False, **shared).ravel()
+    for axis in axes[count:]:
+        axis.remove()
+    return figure, list(axes[:count])
 
 
 def broken(name: str, width: float) -> str:
@@ -81,7 +106,7 @@ def _lines(name: str, room: int) -> Iterator[str]:
     yield line.rstrip()
 
 
-def beside(names: Sequence[str], width: float) -> int:
+def _beside(names: Sequence[str], width: float) -> int:
     """How many columns of a legend fit."""
     return max(1, int(width / (0.45 + CHARACTER * max(map(len, names)))))
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from lrp_bench.report.conditions import is_random
 from lrp_bench.report.evidence import Evidence
 from lrp_bench.report.statistics import interval
-from lrp_bench.report.style import color, save_both
+from lrp_bench.report.style import color, drawing, marker, panels, save_both
 
 QUALITIES = ("test_accuracy", "test_r2")
 LEAST = 3  # trainings of one network that make a trend
@@ -42,22 +43,21 @@ def trends(evidence: Evidence) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS).sort_values("reached", kind="stable")
 
 
+@drawing()
 def draw_trends(evidence: Evidence, folder: Path, name: str = "over_quality") -> tuple[Path, ...]:
     """The trends with their intervals, a panel per measure and model, as PNG and PDF; no file where there is none."""
     found = trends(evidence)
     if found.empty:
         return ()
     folder.mkdir(parents=True, exist_ok=True)
-    panels = list(found.groupby(["dataset", "model", "measure"], sort=False))
     methods = sorted(dict.fromkeys(found["method"]), key=lambda method: (is_random(method), method))
-    figure = Figure(figsize=(0.6 + 4.0 * len(panels), 3.6), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axis, ((dataset, model, measure), points) in zip(axes, panels, strict=True):
+    groups = list(found.groupby(["dataset", "model", "measure"], sort=False))
+    handles = [Line2D([], [], label=method, **_look(method, methods)) for method in methods]
+    figure, axes = panels(len(groups), 2.2, handles)
+    for axis, ((dataset, model, measure), points) in zip(axes, groups, strict=True):
         _panel(axis, points, methods)
-        axis.set_title(f"{model} on {dataset}", fontsize=10)
+        axis.set_title(f"{model} on {dataset}")
         axis.set_ylabel(evidence.measures[str(measure)].title)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3 * len(panels), fontsize=8, frameon=False)
     return save_both(figure, folder, name)
 
 
@@ -65,11 +65,16 @@ def _training(settings: Mapping[str, str]) -> str:
     return str([(key, settings[key]) for key in sorted(settings) if key.startswith("trainer.")])
 
 
+def _look(method: str, methods: Sequence[str]) -> dict[str, Any]:
+    return {"color": color(method, methods), "marker": marker(method, methods), "markersize": 3.5, "linewidth": 1.3}
+
+
 def _panel(axis: Axes, points: pd.DataFrame, methods: Sequence[str]) -> None:
     for method in methods:
-        line, own = points[points["method"] == method], color(method, methods)
-        axis.plot(line["reached"], line["mean"], "o-", color=own, linewidth=1.5, markersize=3.5, label=method)
-        axis.fill_between(line["reached"], line["low"], line["high"], color=own, alpha=0.15, linewidth=0)
+        line = points[points["method"] == method]
+        axis.plot(line["reached"], line["mean"], **_look(method, methods))
+        shade = color(method, methods)
+        axis.fill_between(line["reached"], line["low"], line["high"], color=shade, alpha=0.15, linewidth=0)
     axis.set_xlabel(str(points["quality"].iloc[0]).replace("test_r2", "test R2").replace("_", " "))
     axis.grid(alpha=0.25, linewidth=0.6)
     axis.spines[["top", "right"]].set_visible(False)

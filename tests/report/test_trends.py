@@ -13,6 +13,7 @@ from matplotlib.image import imread
 from lrp_bench.contracts import Measure
 from lrp_bench.report.evidence import COLUMNS, Evidence
 from lrp_bench.report.statistics import interval
+from lrp_bench.report.style import COLUMN, SHARP
 from lrp_bench.report.trends import draw_trends, trends
 
 ACCURACY = {"1": 0.4, "4": 0.7, "16": 0.6}
@@ -42,7 +43,9 @@ def test_means_and_intervals_in_the_order_of_the_accuracy(evidence: Evidence) ->
 def test_the_figure(evidence: Evidence, tmp_path: Path) -> None:
     files = draw_trends(evidence, tmp_path / "mine")
     assert [path.suffix for path in files] == [".png", ".pdf"]
-    assert np.ptp(imread(files[0])) > 0.5
+    picture = imread(files[0])
+    assert np.ptp(picture) > 0.5
+    assert picture.shape[1] == round(COLUMN * SHARP)  # one panel is as wide as a column of a paper
 
 
 def test_seeds_are_no_trend(evidence: Evidence, tmp_path: Path) -> None:
