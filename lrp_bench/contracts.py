@@ -144,6 +144,9 @@ class Scores:
     panels: Mapping[str, Panels] = field(default_factory=dict)
 
 
+NOTE = "mlflow.note.content"  # the tag that MLflow's page shows as a run's description, in Markdown
+
+
 class Log(Protocol):
     """What takes the numbers, files and facts of a run."""
 

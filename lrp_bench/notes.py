@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrp_bench.contracts import Measure
+from lrp_bench.tracking.record import TAG_LENGTH
 
 if TYPE_CHECKING:  # the sweep's process starts without torch
     from lrp_bench.evaluation import Evaluation
     from lrp_bench.report.comparison import Comparison
 
-NOTE = "mlflow.note.content"  # the tag that the page shows as a run's description
 TABLES = "mlflow.loggedArtifacts"  # the tag that names the files to be shown as tables
 SAMPLES = "samples.json"
-LONGEST = 5000  # characters of a tag
 
 
 def of_explanation(about: str, measures: Mapping[str, Measure], metrics: Mapping[str, float]) -> str:
@@ -48,7 +47,7 @@ def plain(text: str) -> str:
     return re.sub(r"([\\*_`\[\]|#])", r"\\\1", html.escape(text, quote=False))
 
 
-def shortened(text: str, longest: int = LONGEST) -> str:
+def shortened(text: str, longest: int = TAG_LENGTH) -> str:
     """Whole lines, as many as a tag holds."""
     if len(text) <= longest:
         return text

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from lrp_bench import notes, progress
-from lrp_bench.contracts import Batch, BenchError, NotApplicable, Run
+from lrp_bench.contracts import NOTE, Batch, BenchError, NotApplicable, Run
 from lrp_bench.data.arguments import one_of, whole
 from lrp_bench.data.base import TensorData
 from lrp_bench.data.facts import log_explained_data
@@ -141,7 +141,7 @@ class Study:
         with writing(folder):
             table, tag = notes.samples_table(evaluation, folder)
             outbox.log_file(table)
-            outbox.set_tags({notes.NOTE: notes.of_explanation(about, evaluation.measures, outbox.metrics), **tag})
+            outbox.set_tags({NOTE: notes.of_explanation(about, evaluation.measures, outbox.metrics), **tag})
             outbox.hand_over(record)
         log.info("%s: %d samples explained and scored, kept in %s", method, len(evaluation.index), folder)
 

@@ -123,7 +123,7 @@ class Sweep(Callback):
         from rich.console import Console
 
         from lrp_bench import notes
-        from lrp_bench.contracts import BenchError
+        from lrp_bench.contracts import NOTE, BenchError
         from lrp_bench.report.summary import summarize
 
         console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
@@ -136,7 +136,7 @@ class Sweep(Callback):
         for file in summary.files:
             run.log_file(file)
         table = "".join(file.read_text(encoding="utf-8") for file in summary.files if file.suffix == ".md")
-        run.set_tags({notes.NOTE: notes.of_sweep(self.command, table)})
+        run.set_tags({NOTE: notes.of_sweep(self.command, table)})
         run.log_metrics(notes.beside_each_other(summary.comparison))
         return BenchError(f"{len(summary.failures)} runs failed") if summary.failures else None
 

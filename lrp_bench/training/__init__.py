@@ -16,7 +16,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from lrp_bench.contracts import Run, Tracker
+from lrp_bench.contracts import NOTE, Run, Tracker
 from lrp_bench.data.base import TensorData
 from lrp_bench.data.facts import log_training_data
 from lrp_bench.models.fits import check_fits
@@ -124,7 +124,7 @@ def _tell(run: Run, model: nn.Module, data: TensorData, metrics: Mapping[str, fl
     shape = " x ".join(map(str, data.shape))
     told = f"**{type(model).__name__}** for **{type(data).__name__}**, inputs of {shape}: {reached}."
     how = "The tag model_uri is what mlflow.pytorch.load_model takes, model_file what model=pt2 model.path= takes."
-    run.set_tags({"mlflow.note.content": f"{told}\n\n{how}"})
+    run.set_tags({NOTE: f"{told}\n\n{how}"})
 
 
 def _facts(model: nn.Module, data: TensorData, identity: Mapping[str, object], seed: int) -> dict[str, object]:
