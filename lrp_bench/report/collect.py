@@ -21,6 +21,12 @@ if TYPE_CHECKING:  # lrp_bench.tracking says how MLflow is to behave before it i
     from mlflow.entities import Run
 
 PARENT = "mlflow.parentRunId"
+REASONS = {  # why a run of this status has no numbers, where it does not say so itself
+    "SCHEDULED": "it has not started yet",
+    "RUNNING": "not finished: still running, or its process ended without a word on another machine",
+    "KILLED": "interrupted",
+    "FAILED": "it failed without a reason that was kept",
+}
 
 
 def collect(uri: str, experiment: str, parent: str | None = None) -> Results:
@@ -114,13 +120,19 @@ def _read(store: Store, run: Run) -> Explained | Failure:
     """A run's numbers, or the reason why there are none."""
     dataset, model, method = (_tag(run, key) for key in ("dataset", "model", "method"))
     if run.info.status != "FINISHED":
-        told = run.data.tags.get("error", "").removeprefix("BenchError: ")
-        return Failure(dataset, model, method, told or f"the run is {run.info.status}")
+        return Failure(dataset, model, method, _reason(run))
     try:
         with _files(store, run) as folder:
             return _explained(run, artifacts.read(folder))
     except (OSError, ValueError, BenchError) as error:
         return Failure(dataset, model, method, f"its numbers cannot be read: {error}")
+
+
+def _reason(run: Run) -> str:
+    told: str = run.data.tags.get("error", "").removeprefix("BenchError: ")
+    if told and run.info.status == "KILLED":
+        return f"{REASONS['KILLED']} ({told})"
+    return told or REASONS[run.info.status]
 
 
 @contextmanager

@@ -87,7 +87,7 @@ def lay_out(comparison: Comparison, *, every: bool = False) -> Layout:
         findings=findings(comparison),
         notes=(*told(gates), *untested(comparison), *(f"{note}." for note in comparison.notes)),
         failures=tuple(
-            f"{failure.method} on {failure.dataset} ({failure.model}) failed: {failure.reason.rstrip('. ')}."
+            f"{failure.method} on {failure.dataset} ({failure.model}) gave no numbers: {failure.reason.rstrip('. ')}."
             for failure in comparison.failures
         ),
     )

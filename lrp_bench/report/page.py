@@ -91,7 +91,7 @@ def write_page(
         claims=claims,
         claims_header=HEADER,
         claims_caption=CAPTION,
-        missing=[*_failures(comparison), *_unmeasured(comparison)],
+        missing=[*summary.table.failures, *_unmeasured(comparison)],
         notes=summary.table.notes,
         origin=origin,
         shared=_shared(settings),
@@ -145,11 +145,6 @@ def _when(origin: Origin) -> str:
         return "unknown"
     took = "" if math.isnan(origin.seconds) else f", took {timedelta(seconds=round(origin.seconds))}"
     return f"{origin.started:%Y-%m-%d %H:%M} UTC{took}"
-
-
-def _failures(comparison: Comparison) -> Iterator[str]:
-    for each in comparison.failures:
-        yield f"{each.method} on {each.dataset}, {each.model}: no numbers, since {each.reason.rstrip('. ')}."
 
 
 def _unmeasured(comparison: Comparison) -> Iterator[str]:

@@ -82,14 +82,34 @@ def test_failed_and_damaged_runs_are_listed_with_their_reason(
     with (folder(tracker, damaged) / "scores.parquet").open("r+b") as file:
         file.truncate(100)
     (folder(tracker, missing) / "measures.json").unlink()
-    with tracker.run("still open", kind="explanation", parent=sweep):
-        reasons = {failure.method: failure.reason for failure in read(tracker, sweep).failures}
+    reasons = {failure.method: failure.reason for failure in read(tracker, sweep).failures}
     assert reasons["epsilon"] == "Expected alpha - beta = 1, got 2."
     assert reasons["gamma"] == "ValueError: odd"
-    assert reasons["still open"] == "the run is RUNNING"
     assert "cannot be read" in reasons["zplus"]
     assert "measures.json is missing" in reasons["flat"]
     assert read(tracker, sweep).frame.empty
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        ("SCHEDULED", "not started"),
+        ("RUNNING", "still running, or its process ended without a word on another machine"),
+        ("KILLED", "interrupted"),
+        ("FAILED", "failed without a reason"),
+    ],
+)
+def test_a_run_that_did_not_finish_is_told_in_words(
+    tracker: MLflowTracker, sweep: str, explain: Explain, status: str, reason: str
+) -> None:
+    run = explain("epsilon", samples=[1, 2], measures=SRG)
+    tracker.store.client.update_run(run.id, status=status)
+    (failure,) = read(tracker, sweep).failures
+    assert reason in failure.reason
+    assert status not in failure.reason
+    tracker.end(run.id, KeyboardInterrupt())
+    (failure,) = read(tracker, sweep).failures
+    assert failure.reason == "interrupted (KeyboardInterrupt)"
 
 
 def test_the_same_work_counts_once(tracker: MLflowTracker, sweep: str, explain: Explain) -> None:

@@ -45,7 +45,7 @@ def test_the_page_says_what_was_compared_and_who_leads(results: Made, tmp_path: 
         "lrp_bench 1.0, torch 2.11",
         "python -m lrp_bench rule=epsilon,gamma --multirun",
         "No sanity check was measured",
-        "zbox on digits, mlp: no numbers, since no box.",
+        "zbox on digits (mlp) gave no numbers: no box.",
         "A <b>curve</b>",
         "how to read it",
     ):
@@ -73,7 +73,7 @@ def test_a_sweep_that_only_failed_still_has_a_page(results: Made, tmp_path: Path
     told = words(page(results({}), tmp_path, replace(ORIGIN, status="FAILED")))
     assert "A sweep without numbers" in told
     assert "Some of this sweep gave no numbers" in told
-    assert "zbox on digits, mlp: no numbers, since no box." in told
+    assert "zbox on digits (mlp) gave no numbers: no box." in told
 
 
 def test_what_some_lack_and_other_samples_are_told(results: Made, tmp_path: Path) -> None:

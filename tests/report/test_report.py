@@ -108,7 +108,7 @@ def test_the_page_of_a_sweep_without_its_end_says_so(
     assert main(["--sweep", sweep, "--uri", tracker.uri, "--experiment", "tests", "--out", str(tmp_path)]) == 0
     page = Path(capsys.readouterr().out.splitlines()[-1]).read_text()
     assert {"RUNNING": "has not finished", "KILLED": "was interrupted"}[status] in page
-    assert "gamma on digits, mlp: no numbers, since Expected gamma &gt;= 0, got -1." in page
+    assert "gamma on digits (mlp) gave no numbers: Expected gamma &gt;= 0, got -1." in page
 
 
 def test_a_missing_store_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -116,7 +116,7 @@ def test_the_markdown_table_is_as_expected() -> None:
         "| epsilon_plus | <ins>0.200 \\[0.150, 0.300\\]†</ins> | <ins>0.200 ± 0.010†</ins> "
         "| <ins>0.200 ± 0.010†</ins> |\n"
         "| random | 0.300 \\[0.250, 0.400\\] | 0.300 ± 0.010 | 0.300 ± 0.010 |\n\n"
-        "zbox on digits (mlp) failed: Expected a box, got &lt;none&gt;.\n\nmind the gap.\n"
+        "zbox on digits (mlp) gave no numbers: Expected a box, got &lt;none&gt;.\n\nmind the gap.\n"
     )
 
 
@@ -247,7 +247,7 @@ def test_a_sweep_without_numbers_still_says_what_failed() -> None:
     layout = lay_out(comparison(methods=(), sets=(), failures=(Failure("digits", "mlp", "zbox", "no box"),)))
     for text in (tables.markdown(layout), tables.latex(layout), shown(layout)):
         assert "No method was measured." in text
-        assert "zbox on digits (mlp) failed: no box." in text
+        assert "zbox on digits (mlp) gave no numbers: no box." in text
 
 
 def test_who_fails_a_sanity_check_is_marked_and_told() -> None:
