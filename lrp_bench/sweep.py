@@ -18,8 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 
 PARENT = "LRP_BENCH_PARENT_RUN"  # how a job, in whatever process, knows its sweep
 
-# What decides no number, and what decides only what a method costs.
-NEUTRAL = ("experiment", "paths", "tracker", "sweep", "hydra", "names")
+# What decides no number; with the preset's name, whose contents count; and what decides only what a method costs.
+ASIDE = ("paths", "tracker", "sweep", "hydra", "names")
+NEUTRAL = ("experiment", *ASIDE)
 MACHINE = ("device", "threads", "trainer.accelerator")
 
 INTERRUPTED = 128 + signal.SIGTERM
@@ -81,9 +82,7 @@ class Sweep(Callback):
             check_folder(self.folder)
             self.parent = self._earlier(tags["fingerprint"]) if config.sweep.resume else None
             if self.parent is None:
-                self.parent = self.tracker.start(
-                    " ".join(typed) or "defaults", kind="sweep", params=params, tags=tags
-                ).id
+                self.parent = self.tracker.start(name(typed), kind="sweep", params=params, tags=tags).id
         except Exception as error:
             sys.exit(str(error.__cause__ if isinstance(error.__cause__, BenchError) else error))
         _open.append(self)
@@ -141,11 +140,20 @@ class Sweep(Callback):
         return BenchError(f"{len(summary.failures)} runs failed") if summary.failures else None
 
 
+def name(typed: Sequence[str]) -> str:
+    """What a sweep is called: what was typed, without what decides no number."""
+    return " ".join(_without(typed, ASIDE)) or "defaults"
+
+
 def experiment(config: DictConfig, typed: Sequence[str]) -> str:
     """The chosen preset, and in brackets what was typed that may change its numbers, on whatever machine."""
-    changes = [o for o in typed if not o.lstrip("+~").startswith((*NEUTRAL, *MACHINE))]
-    name = config.hydra.runtime.choices.get("experiment") or ""
-    return f"{name} ({', '.join(changes)})" if changes else str(name)
+    changes = _without(typed, (*NEUTRAL, *MACHINE))
+    preset = config.hydra.runtime.choices.get("experiment") or ""
+    return f"{preset} ({', '.join(changes)})" if changes else str(preset)
+
+
+def _without(typed: Sequence[str], groups: tuple[str, ...]) -> list[str]:
+    return [override for override in typed if not override.lstrip("+~").startswith(groups)]
 
 
 def fingerprint(config: DictConfig) -> str:

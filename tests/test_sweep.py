@@ -139,6 +139,20 @@ def test_a_preset_is_told_from_one_with_changes() -> None:
     assert sweep.experiment(plain, [*typed, "samples=3"]) == "iris (samples=3)"
 
 
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("experiment=iris paths.outputs=/tmp/x samples=3", "experiment=iris samples=3"),
+        ("rule=zero,gamma hydra/launcher=joblib sweep.resume=true +tracker.timeout=3 ~names.model", "rule=zero,gamma"),
+        ("device=cpu threads=1", "device=cpu threads=1"),  # these decide what a method costs
+        ("paths.data=there tracker=memory", "defaults"),
+        ("", "defaults"),
+    ],
+)
+def test_a_sweep_is_called_after_what_decides_its_numbers(typed: str, name: str) -> None:
+    assert sweep.name(typed.split()) == name
+
+
 def test_a_fingerprint_is_of_what_decides_the_numbers() -> None:
     first = sweep.fingerprint(composed("experiment=iris"))
     assert first == sweep.fingerprint(composed("experiment=iris", "paths.outputs=elsewhere"))

@@ -67,6 +67,13 @@ def test_the_latest_sweep_is_one_that_explained_something(tracker: MLflowTracker
         read(tracker, "no such sweep")
 
 
+def test_two_sweeps_of_one_name_are_told_apart_by_their_ids(tracker: MLflowTracker) -> None:
+    ids = [tracker.start("experiment=iris", kind="sweep").id for _ in range(2)]
+    with pytest.raises(BenchError, match=rf"got experiment=iris \({ids[0]}\), experiment=iris \({ids[1]}\)"):
+        read(tracker, "experiment=iris")
+    assert read(tracker, ids[1][:12]).sweep == ids[1]
+
+
 def test_a_single_explanation_can_be_read_alone(tracker: MLflowTracker, sweep: str, explain: Explain) -> None:
     run = explain("epsilon", samples=[1, 2], measures=SRG)
     explain("gamma", samples=[1, 2], measures=SRG)
