@@ -9,45 +9,37 @@ import torch
 from torch import Tensor
 
 from lrp_bench.contracts import BenchError
-from lrp_bench.data.arguments import one_of, whole
-from lrp_bench.data.base import Contents, Settings
+from lrp_bench.data.arguments import one_of
+from lrp_bench.data.base import Settings
 from lrp_bench.data.batching import Split
-from lrp_bench.data.tables import Regression
+from lrp_bench.data.tables import DrawnRegression
 
 CHANNELS = 3  # of a step: a number that does not count, the first number that does, the second
 SIGNS: Mapping[str, float] = {"sum": 1.0, "difference": -1.0}
 
 
-class Arithmetic(Regression):
+class Arithmetic(DrawnRegression):
     """The arithmetic task for recurrent networks, after Arras et al. 2019 (LNCS 11700, chapter 11).
 
     A sample is a sequence of steps (noise, first, second), flattened. Each step holds one number: at two of them, drawn
     for each sample, `first` holds n_a and later `second` holds n_b; at all others `noise` holds a number. The target is
-    n_a + n_b or n_a - n_b. All numbers are uniform in [-1, 1); they do not depend on the run's seed.
+    n_a + n_b or n_a - n_b. All numbers are uniform in [-1, 1).
 
     Args:
         operation: sum or difference.
-        train: training samples.
-        test: test samples.
-        content_seed: of the samples.
+        train: see DrawnRegression.
+        test: see DrawnRegression.
+        content_seed: see DrawnRegression.
         **settings: those of every regression; shape is [3 * steps].
     """
 
     def __init__(
         self, *, operation: str, train: int, test: int, content_seed: int = 0, **settings: Unpack[Settings]
     ) -> None:
-        super().__init__(**settings)
+        super().__init__(train=train, test=test, content_seed=content_seed, **settings)
         self.sign = SIGNS[one_of("dataset.operation", operation, SIGNS)]
-        self.sizes = whole("dataset.train", train, 2), whole("dataset.test", test, 2)
-        self.content_seed = whole("dataset.content_seed", content_seed, 0)
         if len(self.shape) != 1 or self.shape[0] % CHANNELS or self.shape[0] < 2 * CHANNELS:
             raise BenchError(f"Expected dataset.shape [{CHANNELS} * steps], 2 steps or more, got {list(self.shape)}")
-
-    def read(self) -> Contents:
-        """Draw the samples."""
-        generator = torch.Generator().manual_seed(self.content_seed)
-        train, test = (self._draw(size, generator) for size in self.sizes)
-        return Contents(train, test, [self.target])
 
     def _draw(self, size: int, generator: torch.Generator) -> Split:
         steps = self.shape[0] // CHANNELS

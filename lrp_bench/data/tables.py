@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from typing import ClassVar, Unpack
@@ -106,11 +107,8 @@ class Given(Regression):
         return everything, everything
 
 
-class Halves(Regression):
-    """Uniform numbers in [0, 1); 1 where the first half of them has the larger sum, else 0.
-
-    So the first half of the features speaks for the output, the other against it. The samples do not depend on the
-    run's seed.
+class DrawnRegression(Regression):
+    """Samples that are drawn, the same in every run: they do not depend on its seed.
 
     Args:
         train: training samples.
@@ -125,10 +123,20 @@ class Halves(Regression):
         self.content_seed = whole("dataset.content_seed", content_seed, 0)
 
     def read(self) -> Contents:
-        """Draw the samples."""
+        """Draw the samples, those for training first."""
         generator = torch.Generator().manual_seed(self.content_seed)
         train, test = (self._draw(size, generator) for size in self.sizes)
         return Contents(train, test, [self.target])
+
+    @abstractmethod
+    def _draw(self, size: int, generator: torch.Generator) -> Split: ...
+
+
+class Halves(DrawnRegression):
+    """Uniform numbers in [0, 1); 1 where the first half of them has the larger sum, else 0.
+
+    So the first half of the features speaks for the output, the other against it. Arguments as in DrawnRegression.
+    """
 
     def _draw(self, size: int, generator: torch.Generator) -> Split:
         inputs = torch.rand(size, *self.shape, generator=generator)
