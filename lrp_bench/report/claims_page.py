@@ -15,7 +15,7 @@ from lrp_bench.contracts import BenchError
 from lrp_bench.report.claims import Study, read_study
 from lrp_bench.report.claims_tables import CAPTION, HEADER, ClaimsTable, claims_table, latex
 from lrp_bench.report.evidence import gather
-from lrp_bench.report.summary import write
+from lrp_bench.report.files import write
 from lrp_bench.report.trends import draw_trends
 from lrp_bench.report.verdicts import MISSED, NOT_RUN, REACHED, judge, measure
 

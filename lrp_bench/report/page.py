@@ -11,6 +11,7 @@ from pathlib import Path
 from lrp_bench.report.claims_tables import CAPTION, HEADER, ClaimsTable
 from lrp_bench.report.comparison import Comparison
 from lrp_bench.report.conditions import differing, is_random
+from lrp_bench.report.files import write
 from lrp_bench.report.findings import sanity
 from lrp_bench.report.gates import GATE
 from lrp_bench.report.layout import Layout, lay_out, unique_titles
@@ -18,7 +19,7 @@ from lrp_bench.report.origin import Origin
 from lrp_bench.report.picture import Picture
 from lrp_bench.report.results import Results
 from lrp_bench.report.samples import galleries
-from lrp_bench.report.summary import Summary, write
+from lrp_bench.report.summary import Summary
 from lrp_bench.report.web import data_uri, render
 
 NAMED = 4  # methods that the heading names

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from lrp_bench.report import tables
 from lrp_bench.report.cells import Cell, bracketed
+from lrp_bench.report.files import write
 from lrp_bench.report.layout import ARROWS, Column, Layout, unique_titles
 from lrp_bench.report.results import Results
 from lrp_bench.report.stability import ALL, Stability, stability
-from lrp_bench.report.summary import write
 
 PLACES = 3
 

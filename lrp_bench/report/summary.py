@@ -7,11 +7,11 @@ from pathlib import Path
 
 from rich.console import RenderableType
 
-from lrp_bench.contracts import BenchError
 from lrp_bench.report import tables, terminal
 from lrp_bench.report.arrangement import By, arranged
 from lrp_bench.report.collect import collect
 from lrp_bench.report.comparison import Comparison, compare
+from lrp_bench.report.files import write
 from lrp_bench.report.layout import Layout, lay_out
 from lrp_bench.report.results import Failure, Results
 from lrp_bench.report.web import render
@@ -54,14 +54,3 @@ def write_tables(results: Results, folder: Path, *, every: bool = False, by: By 
     }
     files = tuple(write(folder / name, text) for name, text in texts.items())
     return Summary(comparison, table, files, comparison.failures)
-
-
-def write(path: Path, text: str) -> Path:
-    """Write whole or not at all."""
-    draft = path.with_name(f".{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, encoding="utf-8")
-        return draft.replace(path)
-    except OSError as error:
-        raise BenchError(f"Expected to write {path}, got {error}: free the disk or choose another folder.") from error
