@@ -9,7 +9,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from jinja2 import Environment
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -17,39 +16,15 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
 from lrp_bench.contracts import BenchError
+from lrp_bench.report.files import write
 from lrp_bench.report.style import save
+from lrp_bench.report.web import render
 
 COLORS = mpl.colormaps["RdBu_r"]
 UNDEFINED = "#cccccc"
 DARK = 0.6  # share of the scale from which on letters are white
 COLUMNS = 96  # characters of a line of the picture
 FONT, ROW, CHARACTER = 9.0, 0.26, 0.0753  # points; inches: the distance of lines, the width of a character at 9 points
-
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>Sentences and their relevance</title>
-<style>
-body { font: 16px/1.9 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #000; background: #fff; }
-article { margin-bottom: 1.6em; }
-h2 { font-size: 0.85em; font-weight: normal; color: #555; margin: 0; }
-span { padding: 0.15em 0.25em; border-radius: 0.2em; }
-</style>
-</head>
-<body>
-<p>Red words speak for the explained class, blue ones against it; white is none. Each sentence has its own scale, up to
-its largest relevance. Point at a word for its number.</p>
-{% for sentence in sentences %}
-<article>
-<h2>{{ sentence.title }}, relevance up to {{ "%.3g" | format(sentence.scale) }}</h2>
-<p>{% for word, relevance, ground, ink in sentence.marked %}<span style="background: {{ ground }}; color: {{ ink }}"
- title="{{ '%+.3g' | format(relevance) }}">{{ word }}</span> {% endfor %}</p>
-</article>
-{% endfor %}
-</body>
-</html>
-"""
 
 
 @dataclass(frozen=True)
@@ -90,9 +65,7 @@ def sentences(words: Sequence[Sequence[str]], relevance: ArrayLike, titles: Sequ
 
 def write_html(told: Sequence[Sentence], path: Path) -> Path:
     """A page that needs no other file."""
-    page = Environment(autoescape=True).from_string(PAGE).render(sentences=told)
-    path.write_text(page, encoding="utf-8")
-    return path
+    return write(path, render("sentences.html", sentences=told))
 
 
 def write_png(told: Sequence[Sentence], path: Path) -> Path:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from matplotlib.colors import to_rgb
 from pages import EVIL, page, three
 
 from lrp_bench.report.results import Results
+from lrp_bench.report.sentences import sentences, write_html
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -135,3 +138,16 @@ def test_without_scripts_everything_can_be_read(browser: sync_api.Browser, repor
     assert len(shown(tab)) == 50
     assert tab.locator(".controls >> visible=true").count() == 0
     tab.close()
+
+
+def test_words_of_a_sentence_stand_on_their_colours(browser: sync_api.Browser, tmp_path: Path) -> None:
+    words = [(EVIL, "is", "good"), ("word",) * 60]
+    told = sentences(words, [[-1.0, 0.0, 0.5, *[0.0] * 57], [1.0] * 60], [EVIL, "long"])
+    with tab_of(browser, write_html(told, tmp_path / "sentences.html")) as tab:
+        tab.set_viewport_size({"width": 390, "height": 800})
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+        shown = tab.locator(".sentence").first.locator("span")
+        assert shown.all_inner_texts() == [EVIL, "is", "good"]
+        grounds = shown.evaluate_all("all => all.map(each => getComputedStyle(each).backgroundColor)")
+        expected = [[round(255 * part) for part in to_rgb(ground)] for _, _, ground, _ in told[0].marked]
+        assert [[int(part) for part in re.findall(r"\d+", ground)] for ground in grounds] == expected
