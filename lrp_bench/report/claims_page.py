@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment
+from jinja2 import Environment, PackageLoader
 from rich.console import Console
 from rich.text import Text
 
@@ -18,48 +18,7 @@ from lrp_bench.report.evidence import gather
 from lrp_bench.report.files import write
 from lrp_bench.report.trends import draw_trends
 from lrp_bench.report.verdicts import MISSED, NOT_RUN, REACHED, judge, measure
-
-TEMPLATE = """\
-# Claims
-
-What was published for each system, and what comes out here. `make reproduce` measures all of it and writes this page;
-`make reproduce only=NAME` measures one, and so does `python -m lrp_bench experiment=NAME` followed by
-`python -m lrp_bench.report claims`. A claim that is not reached stays in its table.
-{{ caption }}
-
-| system | command | claims | reached | not reached | not run |
-|---|---|---:|---:|---:|---:|
-{% for study, counts in totals -%}
-| [{{ study.title }}](#{{ study.name }}) | `experiment={{ study.experiment }}` | {{ counts | join(" | ") }} |
-{% endfor %}
-{%- for table in tables %}
-## <a name="{{ table.study.name }}"></a>{{ table.study.title }}
-
-{{ table.study.about | trim }}
-
-{% for sentence in table.said -%}
-**{{ sentence }}**
-
-{% endfor -%}
-| {{ header | join(" | ") }} |
-|---|---|---:|---:|---:|---:|---|
-{% for row in table.rows -%}
-| {{ row.cells | map("markdown") | join(" | ") }} |
-{% endfor %}
-{% for source in table.sources -%}
-{{ source }}
-{% endfor %}
-{% for deviation in table.deviations -%}
-- {{ deviation }}
-{% if loop.last %}
-{% endif -%}
-{% endfor -%}
-{{ table.measured }}
-{% for figure in figures[table.study.name] %}
-<img src="{{ figure }}" alt="{{ table.study.title }}" width="700">
-{% endfor -%}
-{% endfor -%}
-"""
+from lrp_bench.report.web import render
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -106,10 +65,10 @@ def write_page(folder: Path) -> Path:
         for study, each in judged.items()
     }
     totals = [(study, [len(judged[study]), *each]) for study, each in counts.items()]
-    environment = Environment(autoescape=False)
+    environment = Environment(loader=PackageLoader("lrp_bench.report"), autoescape=False)
     environment.filters["markdown"] = lambda cell: cell.replace("|", "\\|").replace("\n", " ")
     tables = [claims_table(study, each) for study, each in judged.items()]
-    page = environment.from_string(TEMPLATE).render(
+    page = environment.get_template("claims.md").render(
         tables=tables,
         totals=totals,
         header=HEADER,
@@ -121,8 +80,6 @@ def write_page(folder: Path) -> Path:
 
 def write_tables(judged: Mapping[Study, pd.DataFrame], folder: Path) -> list[Path]:
     """claims.html, claims.csv and claims.tex of some studies into one folder. judged: of `verdicts.judge`."""
-    from lrp_bench.report.web import render
-
     tables = [claims_table(study, each) for study, each in judged.items()]
     rows = pd.concat([each.assign(study=study.name) for study, each in judged.items()])
     texts = {
