@@ -9,9 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lrp_bench.report.figures import PANEL, Array, picture, scale
-from lrp_bench.report.style import save
+from lrp_bench.report.style import drawing, save
 
 
+@drawing()
 def panel_grid(images: Array, maps: Mapping[str, Array], titles: Sequence[str], path: Path) -> Path:
     """Inputs and their maps, one row a sample, as a PNG.
 
@@ -24,14 +25,15 @@ def panel_grid(images: Array, maps: Mapping[str, Array], titles: Sequence[str], 
     axes = figure.subplots(rows, len(headings), squeeze=False)
     for place, (row, image, title) in enumerate(zip(axes, images, titles, strict=True)):
         row[0].imshow(picture(image), cmap="gray", vmin=0, vmax=1)
-        row[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=8)
+        row[0].set_ylabel(title, rotation=0, ha="right", va="center")
         shown = [each[place] for each in maps.values()]
         top = scale(np.stack(shown))
         for axis, each in zip(row[1:], shown, strict=True):
             drawn = axis.imshow(each, cmap="RdBu_r", vmin=-top, vmax=top)
-        figure.colorbar(drawn, ax=list(row), ticks=[-top, 0, top], format="%.2g").ax.tick_params(length=2, labelsize=7)
+        bar = figure.colorbar(drawn, ax=list(row), ticks=[-top, 0, top], format="%.2g")
+        bar.ax.tick_params(length=2)
     for axis in axes.ravel():
         axis.set(xticks=[], yticks=[])
     for axis, heading in zip(axes[0], headings, strict=True):
-        axis.set_title(heading, fontsize=9)
+        axis.set_title(heading)
     return save(figure, path)

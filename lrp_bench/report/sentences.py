@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.report.files import write
-from lrp_bench.report.style import save
+from lrp_bench.report.style import drawing, save
 from lrp_bench.report.web import render
 
 COLORS = mpl.colormaps["RdBu_r"]
@@ -68,6 +68,7 @@ def write_html(told: Sequence[Sentence], path: Path) -> Path:
     return write(path, render("sentences.html", sentences=told))
 
 
+@drawing()
 def write_png(told: Sequence[Sentence], path: Path) -> Path:
     """The same as a picture, in letters of one width."""
     broken = [list(lines(sentence, COLUMNS)) for sentence in told]
@@ -80,7 +81,7 @@ def write_png(told: Sequence[Sentence], path: Path) -> Path:
     top = 0.0
     for sentence, each in zip(told, broken, strict=True):
         title = f"{sentence.title}, relevance up to {sentence.scale:.3g}"
-        axis.text(1, top + 0.5, title, fontsize=8, color="#555555", va="center", parse_math=False)
+        axis.text(1, top + 0.5, title, color="#555555", va="center")
         for line, marked in enumerate(each, start=1):
             mark(axis, marked, 1, top + line, FONT)
         top += len(each) + 1.6
@@ -101,7 +102,6 @@ def mark(axis: Axes, line: Sequence[tuple[int, str, str, str]], left: float, top
             color=ink,
             ha="center",
             va="center",
-            parse_math=False,  # a dollar is a dollar
         )
 
 

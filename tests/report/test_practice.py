@@ -21,3 +21,8 @@ def test_maps_of_a_row_share_a_scale_with_red_above_zero(channels: int, tmp_path
     assert {(103, 0, 31), (5, 48, 97), (127, 127, 127)} <= seen  # the ends of RdBu_r: dark red, dark blue; a grey input
     area = {end: (colours == end).all(1).sum() for end in ((103, 0, 31), (5, 48, 97))}
     assert area[103, 0, 31] == pytest.approx(area[5, 48, 97], rel=0.2)  # the half is not drawn as the whole
+
+
+def test_a_name_is_no_formula(tmp_path: Path) -> None:
+    path = panel_grid(np.ones((1, 1, 4, 4)), {"$\\x$": np.ones((1, 4, 4))}, ["true $\\x\nnow $"], tmp_path / "maps.png")
+    assert path.exists()
