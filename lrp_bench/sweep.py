@@ -129,7 +129,7 @@ class Sweep(Callback):
         summary = summarize(self.tracker.uri, self.tracker.experiment, self.parent, self.folder)
         console.print(summary.render(console.width))
         console.print(
-            f"Tables: {self.folder}/table.md, .csv, .tex; runs: {self.tracker.page(self.parent)}", soft_wrap=True
+            f"Tables: {self.folder}/table.md, .html, .csv, .tex; runs: {self.tracker.page(self.parent)}", soft_wrap=True
         )
         run = self.tracker.resume(self.parent)
         for file in summary.files:
@@ -137,7 +137,8 @@ class Sweep(Callback):
         table = "".join(file.read_text(encoding="utf-8") for file in summary.files if file.suffix == ".md")
         run.set_tags({NOTE: notes.of_sweep(self.command, table)})
         run.log_metrics(notes.beside_each_other(summary.comparison))
-        return BenchError(f"{len(summary.failures)} runs failed") if summary.failures else None
+        failures = summary.comparison.failures
+        return BenchError(f"{len(failures)} runs failed") if failures else None
 
 
 def name(typed: Sequence[str]) -> str:

@@ -17,11 +17,11 @@ from lrp_bench.tracking.memory import MemoryTracker
 
 
 class Table:
-    failures = ()
     comparison = SimpleNamespace(
         cells=pd.DataFrame({"measure": ["srg", "ties"], "setting": "digits", "method": "zplus", "shown": [0.5, 2.0]}),
         measures={"srg": Measure("SRG", "flipping", True), "ties": Measure("Ties", "flipping", None, headline=False)},
         settings=("digits",),
+        failures=(),
     )
 
     def __init__(self, *files: Path) -> None:

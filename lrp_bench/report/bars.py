@@ -38,7 +38,7 @@ def feature_shares(results: Results) -> pd.DataFrame:
 
 
 @drawing()
-def feature_bars(shares: pd.DataFrame, folder: Path, name: str = "features") -> tuple[Path, ...]:
+def feature_bars(shares: pd.DataFrame, folder: Path, name: str) -> tuple[Path, ...]:
     """Shares of the features as bars, a panel per setting and a colour per method, as PNG and PDF."""
     settings, methods = list(shares["setting"].unique()), list(shares["method"].unique())
     colors = dict(zip(methods, cycle(COLORS), strict=False))

@@ -34,7 +34,6 @@ class Comparison:
     setting -> samples explained.
     """
 
-    name: str
     cells: pd.DataFrame
     pairs: pd.DataFrame
     mean_ranks: pd.DataFrame
@@ -70,7 +69,6 @@ def compare(results: Results) -> Comparison:
     pairs = ranking.pairs(cells, by_sample, by_seed, measures)
     cells["tied"] = ranking.tied(cells, pairs)
     return Comparison(
-        name=results.name,
         cells=cells,
         pairs=pairs,
         mean_ranks=ranking.mean_ranks(cells, measures),

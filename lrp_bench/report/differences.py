@@ -48,15 +48,15 @@ class Differences(NamedTuple):
         return [(i, j) for i, j in enumerate(last) if j > i and (i == 0 or last[i - 1] < j)]
 
 
-def critical_difference(methods: int, n: int, level: float = LEVEL) -> float:
-    """Nemenyi's critical difference of mean ranks over n samples: q sqrt(k (k + 1) / 6 n).
+def critical_difference(methods: int, n: int) -> float:
+    """Nemenyi's critical difference of mean ranks over n samples, at 5 %: q sqrt(k (k + 1) / 6 n).
 
     q is the studentized range's quantile for k methods and infinitely many degrees of freedom, over sqrt(2).
 
     >>> round(critical_difference(4, 14), 2)  # the example of Demsar 2006
     1.25
     """
-    q = studentized_range.ppf(1 - level, methods, np.inf) / np.sqrt(2)
+    q = studentized_range.ppf(1 - LEVEL, methods, np.inf) / np.sqrt(2)
     return float(q * np.sqrt(methods * (methods + 1) / (6 * n)))
 
 

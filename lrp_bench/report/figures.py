@@ -49,7 +49,7 @@ def heatmap_grid(
 
 
 @drawing()
-def flip_curves(bands: pd.DataFrame, folder: Path, name: str = "flip_curves") -> tuple[Path, ...]:
+def flip_curves(bands: pd.DataFrame, folder: Path, name: str) -> tuple[Path, ...]:
     """MoRF (solid) and LeRF (dashed) curves with 95 % bands, a panel per setting and score, as PNG and PDF.
 
     bands: as `curves.bands` returns them. A good map falls fast on the solid line and late on the dashed one.

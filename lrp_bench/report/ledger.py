@@ -18,6 +18,7 @@ from lrp_bench.report.style import COLORS, GREY, PAGE, broken, drawing, save_bot
 
 PARTS = {"passed": GREY, "bias": COLORS[0], "stabilizer": COLORS[4], "rule": COLORS[1]}
 MOST = 40  # layers in one figure
+LONGEST = 24  # characters of a layer's name
 BESIDE = 4  # panels
 HALF = 0.36  # of a bar's height, in distances of bars
 
@@ -103,5 +104,5 @@ def _stack(axis: Axes, shares: pd.DataFrame) -> None:
     axis.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _names(layers: Sequence[str], longest: int = 24) -> list[str]:
-    return [layer if len(layer) <= longest else f"…{layer[1 - longest :]}" for layer in layers]
+def _names(layers: Sequence[str]) -> list[str]:
+    return [layer if len(layer) <= LONGEST else f"…{layer[1 - LONGEST :]}" for layer in layers]

@@ -24,7 +24,6 @@ from lrp_bench.report.web import data_uri, render
 
 NAMED = 4  # methods that the heading names
 VERSIONS = ("lrp_bench", "torch", "captum", "python")
-KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
 UNFINISHED = {
     "RUNNING": "This sweep has not finished: below is what there is so far.",
     "KILLED": "This sweep was interrupted: below is what there is; with sweep.resume=true its command does the rest.",
@@ -65,7 +64,7 @@ def write_page(
 ) -> Path:
     """Write report.html into a folder: one file, without a server or a network.
 
-    pictures: figures, shown where there is a PNG or SVG of them; more: further tables under their headings; claims: of
+    pictures: figures, shown as the PNG among their files; more: further tables under their headings; claims: of
     the sweep's preset. Raises BenchError where the folder cannot be written.
     """
     comparison = summary.comparison
@@ -162,9 +161,8 @@ def _unmeasured(comparison: Comparison) -> Iterator[str]:
 
 def _shown(pictures: Sequence[Picture]) -> Iterator[Shown]:
     for picture in pictures:
-        for path in [path for path in picture.files if path.suffix in KINDS][:1]:
-            address = data_uri(path.read_bytes(), KINDS[path.suffix])
-            yield Shown(picture.name, picture.title, picture.caption, address)
+        png = next(path for path in picture.files if path.suffix == ".png")
+        yield Shown(picture.name, picture.title, picture.caption, data_uri(png.read_bytes(), "image/png"))
 
 
 def _shared(settings: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:

@@ -75,7 +75,7 @@ def _curves(results: Results, folder: Path) -> Iterator[Picture]:
             "relevant first (dashed) and in random order (dotted), with 95 % bootstrap bands. Under a good map the "
             f"solid line falls at once and the dashed one late.{left}"
         )
-        yield Picture("flip_curves", "Flip curves", caption, figures.flip_curves(found, folder))
+        yield Picture("flip_curves", "Flip curves", caption, figures.flip_curves(found, folder, "flip_curves"))
 
 
 def _differences(results: Results, folder: Path) -> Iterator[Picture]:
@@ -165,7 +165,7 @@ def _features(results: Results, folder: Path) -> Iterator[Picture]:
             "How much of the relevance each feature gets: its mean |relevance| as a share of the sum over all "
             "features, a colour for each method. Longer bars are features that the method holds to be more important."
         )
-        yield Picture("features", "Relevance by feature", caption, bars.feature_bars(shares, folder))
+        yield Picture("features", "Relevance by feature", caption, bars.feature_bars(shares, folder, "features"))
 
 
 def _stability(results: Results, folder: Path) -> Iterator[Picture]:

@@ -16,6 +16,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
 from lrp_bench.contracts import BenchError
+from lrp_bench.report.figures import scale
 from lrp_bench.report.files import write
 from lrp_bench.report.style import drawing, save
 from lrp_bench.report.web import render
@@ -38,8 +39,7 @@ class Sentence:
     @property
     def scale(self) -> float:
         """The largest |relevance|; 1 where there is none."""
-        finite = np.abs(self.relevance[np.isfinite(self.relevance)])
-        return float(finite.max()) if finite.any() else 1.0
+        return scale(self.relevance)
 
     @property
     def marked(self) -> list[tuple[str, float, str, str]]:

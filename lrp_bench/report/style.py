@@ -112,11 +112,9 @@ def _beside(names: Sequence[str], width: float) -> int:
 
 
 def save(figure: Figure, path: Path, *, crop: bool = True, dpi: int = DPI) -> Path:
-    """Write whole or not at all, with no date; crop: to what is drawn."""
+    """Write a PNG, whole or not at all; crop: to what is drawn."""
     draft = path.with_name(f".{path.name}")
-    metadata: dict[str, Any] = {"CreationDate": None} if path.suffix == ".pdf" else {}
-    with mpl.rc_context({"pdf.fonttype": 42}):
-        figure.savefig(draft, dpi=dpi, format=path.suffix[1:], metadata=metadata, bbox_inches="tight" if crop else None)
+    figure.savefig(draft, dpi=dpi, format="png", bbox_inches="tight" if crop else None)
     return draft.replace(path)
 
 

@@ -13,18 +13,17 @@ from lrp_bench.report.collect import collect
 from lrp_bench.report.comparison import Comparison, compare
 from lrp_bench.report.files import write
 from lrp_bench.report.layout import Layout, lay_out
-from lrp_bench.report.results import Failure, Results
+from lrp_bench.report.results import Results
 from lrp_bench.report.web import render
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A sweep's table: as numbers (comparison), as text (table), as files, and the runs that gave none."""
+    """A sweep's table: as numbers (comparison), as text (table), and as files."""
 
     comparison: Comparison
     table: Layout
     files: tuple[Path, ...]
-    failures: tuple[Failure, ...]
 
     def render(self, width: int = 100) -> RenderableType:
         """The table for a rich console."""
@@ -53,4 +52,4 @@ def write_tables(results: Results, folder: Path, *, every: bool = False, by: By 
         "pairs.csv": comparison.pairs.to_csv(index=False, lineterminator="\n"),
     }
     files = tuple(write(folder / name, text) for name, text in texts.items())
-    return Summary(comparison, table, files, comparison.failures)
+    return Summary(comparison, table, files)

@@ -44,7 +44,7 @@ def trends(evidence: Evidence) -> pd.DataFrame:
 
 
 @drawing()
-def draw_trends(evidence: Evidence, folder: Path, name: str = "over_quality") -> tuple[Path, ...]:
+def draw_trends(evidence: Evidence, folder: Path) -> tuple[Path, ...]:
     """The trends with their intervals, a panel per measure and model, as PNG and PDF; no file where there is none."""
     found = trends(evidence)
     if found.empty:
@@ -58,7 +58,7 @@ def draw_trends(evidence: Evidence, folder: Path, name: str = "over_quality") ->
         _panel(axis, points, methods)
         axis.set_title(f"{model} on {dataset}")
         axis.set_ylabel(evidence.measures[str(measure)].title)
-    return save_both(figure, folder, name)
+    return save_both(figure, folder, "over_quality")
 
 
 def _training(settings: Mapping[str, str]) -> str:

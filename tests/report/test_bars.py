@@ -38,7 +38,7 @@ def test_shares_are_of_mean_sizes_and_leave_out_what_is_no_feature(
             ("permutation importance", "age"): 0.4,
         }
     )
-    paths = feature_bars(shares, tmp_path)
+    paths = feature_bars(shares, tmp_path, "features")
     assert [path.suffix for path in paths] == [".png", ".pdf"]
     assert all(path.stat().st_size > 1000 for path in paths)
 

@@ -76,13 +76,13 @@ def test_flip_curves_are_written_as_picture_and_as_pdf(tmp_path: Path) -> None:
         for method in ("random", "epsilon")
         for order in ("morf", "lerf")
     )
-    png, pdf = flip_curves(bands, tmp_path)
-    assert (png.name, pdf.name) == ("flip_curves.png", "flip_curves.pdf")
+    png, pdf = flip_curves(bands, tmp_path, "curves")
+    assert (png.name, pdf.name) == ("curves.png", "curves.pdf")
     assert share(imread(png), (0.0, 0.45, 0.7)) > 0.001  # epsilon
     assert share(imread(png), (0.55, 0.55, 0.55)) > 0.0005  # random is grey
     assert pdf.read_bytes().startswith(b"%PDF")
     first = pdf.read_bytes()
-    flip_curves(bands, tmp_path)
+    flip_curves(bands, tmp_path, "curves")
     assert pdf.read_bytes() == first
 
 

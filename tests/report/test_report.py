@@ -33,7 +33,7 @@ def test_a_sweep_is_summed_up_in_every_format(
         "table.tex",
     ]
     assert all("got -1" in path.read_text() for path in summary.files[:4])
-    assert [failure.method for failure in summary.failures] == ["gamma"]
+    assert [failure.method for failure in summary.comparison.failures] == ["gamma"]
     assert summary.table.methods == ("epsilon", "random")
 
 

@@ -59,7 +59,7 @@ def comparison(
         columns=ranking.PAIRS,
     )
     ranks = ranking.mean_ranks(cells, MEASURES)
-    return Comparison("sweep", cells, pairs, ranks, MEASURES, methods, sets, dict.fromkeys(sets, 50), failures, notes)
+    return Comparison(cells, pairs, ranks, MEASURES, methods, sets, dict.fromkeys(sets, 50), failures, notes)
 
 
 def shown(layout: Layout, width: int = 100) -> str:
