@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
 from lrp_bench.contracts import Measure
 from lrp_bench.report.comparison import Comparison
@@ -81,9 +81,15 @@ def _points(axis: Axes, found: pd.DataFrame, methods: list[str]) -> None:
     axis.axhline(0, color=GREY, linewidth=0.6)
     axis.set_xscale("log")
     axis.set_xlabel("ms per sample")
-    narrow = found["seconds"].max() < 20 * found["seconds"].min()
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
+    axis.xaxis.set_major_locator(_ticks(found["seconds"].max() / found["seconds"].min()))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{1000 * value:g}"))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.grid(alpha=0.25, linewidth=0.6)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _ticks(span: float) -> Locator:
+    """Of a logarithmic axis that reaches from one value to `span` times it."""
+    if 1 < span < 5:  # too narrow for powers of ten and what stands between them
+        return MaxNLocator(4)
+    return LogLocator(subs=(1, 2, 5) if span < 20 else (1,))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from lrp_bench.contracts import Measure
 from lrp_bench.report import costs
 from lrp_bench.report.comparison import compare
 from lrp_bench.report.results import Results
+from lrp_bench.report.style import drawing
 
 Made = Callable[..., Results]
 MEASURES = {
@@ -48,3 +50,21 @@ def test_points_stand_at_cost_and_mean_with_their_interval(results: Made) -> Non
     (segment,) = bars[0].lines[2][0].get_segments()
     np.testing.assert_allclose(segment[:, 1], found[["low", "high"]].iloc[0])
     assert axis.get_xscale() == "log"
+
+
+@pytest.mark.parametrize("span", [1.0, 1.02, 1.95, 4.9, 19.0, 1e4])
+def test_ticks_stand_apart(results: Made, span: float) -> None:
+    seconds = {"a": 3 * 1.74e-5, "b": 3 * 1.74e-5 * span}
+    measured = results(
+        {name: ({"seconds": s}, {"flipping/srg": [0.2, 0.4, 0.6]}) for name, s in seconds.items()}, MEASURES
+    )
+    with drawing():
+        figure = costs._figure(costs.costs(measured, compare(measured)), "SRG")
+        figure.draw_without_rendering()
+    axis = figure.axes[0]
+    shown = [label.get_window_extent() for label in axis.get_xticklabels() if label.get_text()]
+    inside = sorted(
+        (box for box in shown if axis.bbox.x0 <= (box.x0 + box.x1) / 2 <= axis.bbox.x1), key=lambda box: box.x0
+    )
+    assert inside
+    assert all(left.x1 < right.x0 for left, right in pairwise(inside))
