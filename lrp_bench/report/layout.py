@@ -46,7 +46,7 @@ class Column(NamedTuple):
 class Layout:
     """What every medium writes: the rows' names, columns, the sentences above and below, and what the numbers say.
 
-    stub: what the rows are.
+    several: whether a header names its setting, too; stub: what the rows are.
     """
 
     methods: tuple[str, ...]

@@ -137,7 +137,9 @@ def _quality(name: str, values: Sequence[float]) -> str:
 def _explained(comparison: Comparison) -> str:
     counts = " or ".join(map(str, sorted(set(comparison.samples.values())))) or "no"
     random = sum(map(is_random, comparison.methods))
-    return f"{counts} test samples, {len(comparison.methods) - random} methods{' and random maps' if random else ''}"
+    methods = len(comparison.methods) - random
+    told = f"{counts} test samples, {methods} method{'s' * (methods != 1)}"
+    return f"{told} and random maps" if random else told
 
 
 def _when(origin: Origin) -> str:

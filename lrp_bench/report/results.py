@@ -55,8 +55,8 @@ class Results:
     curves: one row per point, columns run, curve, sample, fraction, value; layers: one row per run x layer x sample,
     from the output down, columns run, layer, sample and the quantities; maps: run id -> the relevance of its first
     samples, of those that kept it; outputs: one row per run x sample, columns run, sample, label, prediction, score;
-    runs: indexed by run id in the order they started, columns name, dataset, model,
-    method, seed, settings (dict), samples (frozenset), seconds; notes: what a reader must know.
+    runs: indexed by run id in the order they started, columns name, dataset, model, method, seed, settings (dict),
+    samples (frozenset), seconds; notes: what a reader must know.
     """
 
     sweep: str

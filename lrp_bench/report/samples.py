@@ -56,7 +56,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample. title: label and prediction; common: the largest |relevance| of all methods; missing: methods."""
+    """One sample. title: label and prediction; input: an address of a PNG; missing: the methods without its map."""
 
     id: str
     index: int
