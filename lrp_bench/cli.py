@@ -19,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from lrp_bench import sweep
+from lrp_bench import startup, sweep
 
 PACKAGE = Path(__file__).resolve().parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"  # the wheel's, else the checkout's
@@ -36,7 +36,8 @@ def main() -> None:
     sys.argv[1:] = flags_first(sys.argv[1:])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(sweep.INTERRUPTED))
     try:
-        _job()
+        with startup.uncollected():
+            _job()
     except KeyboardInterrupt as interrupt:
         sweep.close_open(interrupt)
         log.error("Interrupted: what was finished is kept, and the next start goes on from there.")
@@ -54,8 +55,9 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _job(cfg: DictConfig) -> None:
-    from lrp_bench.contracts import BenchError
-    from lrp_bench.run import run
+    with startup.uncollected():  # in a launcher's worker nothing is imported yet
+        from lrp_bench.contracts import BenchError
+        from lrp_bench.run import run
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:

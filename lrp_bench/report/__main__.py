@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrp_bench.contracts import BenchError
+from lrp_bench.startup import uncollected
 
 if TYPE_CHECKING:
     from lrp_bench.report.claims_tables import ClaimsTable
@@ -89,13 +90,14 @@ def _folder_name(name: str, sweep: str) -> str:
 
 
 def _report(options: argparse.Namespace, console: Console) -> None:
-    from lrp_bench.report.collect import collect
-    from lrp_bench.report.origin import origin
-    from lrp_bench.report.page import write_page
-    from lrp_bench.report.pictures import draw_all
-    from lrp_bench.report.stability_report import write_stability
-    from lrp_bench.report.summary import write_tables
-    from lrp_bench.report.terminal import render
+    with uncollected():
+        from lrp_bench.report.collect import collect
+        from lrp_bench.report.origin import origin
+        from lrp_bench.report.page import write_page
+        from lrp_bench.report.pictures import draw_all
+        from lrp_bench.report.stability_report import write_stability
+        from lrp_bench.report.summary import write_tables
+        from lrp_bench.report.terminal import render
 
     results = collect(options.uri, options.experiment, _sweep(options))
     folder = options.out / _folder_name(results.name, results.sweep)
