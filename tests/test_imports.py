@@ -22,6 +22,7 @@ ALLOWED = {
     ".contracts": {"torch"},
     ".chance": {"torch"},
     ".progress": {"rich"},
+    ".startup": set(),
     ".engine": {".contracts", "torch"},
     ".metrics": {".chance", ".contracts", "torch", "torchmetrics", "scipy", "skimage", "cv2"},
     ".explainers": {".chance", ".contracts", ".engine", "torch", "captum", "zennit"},
@@ -30,6 +31,7 @@ ALLOWED = {
     ".tracking": {".contracts", "torch", "filelock", "pandas", "pyarrow", "sqlalchemy", "alembic"},
     ".report": {
         ".contracts",
+        ".startup",
         ".tracking",
         "pandas",
         "numpy",
@@ -61,7 +63,10 @@ ALLOWED = {
 ONLY = {
     "hydra": {"cli.py", "run.py", "sweep.py"},
     "omegaconf": {"cli.py", "run.py", "sweep.py"},
-    "mlflow": {"tracking/mlflow.py", "tracking/packaged.py", "tracking/store.py", "report/collect.py"},
+    "mlflow": {
+        *("tracking/load.py", "tracking/mlflow.py", "tracking/packaged.py", "tracking/store.py"),
+        "report/collect.py",
+    },
 }
 
 

@@ -45,7 +45,7 @@ class RunTracker(ABC):
 
     @abstractmethod
     def end(self, run_id: str, error: BaseException | None = None) -> None:
-        """Close a run: status, `error` tag, and the metrics `seconds` and `peak_memory_mib`."""
+        """Close a run: status, `error` tag, and what it cost (see `provenance.cost`)."""
 
     @abstractmethod
     def resume(self, run_id: str) -> Run:

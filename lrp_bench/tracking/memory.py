@@ -89,7 +89,7 @@ class MemoryTracker(RunTracker):
         return record
 
     def end(self, run_id: str, error: BaseException | None = None) -> None:
-        """Close a run: status, `error` tag, and the metrics `seconds` and `peak_memory_mib`."""
+        """Close a run: status, `error` tag, and what it cost (see `provenance.cost`)."""
         record = self.runs[run_id]
         record.status, tags = outcome(error)
         record.set_tags(tags)

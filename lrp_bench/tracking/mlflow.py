@@ -17,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from lrp_bench.contracts import BenchError
 from lrp_bench.tracking import preflight, provenance
 from lrp_bench.tracking.base import RunTracker
+from lrp_bench.tracking.load import Load
 from lrp_bench.tracking.record import MESSAGE_LENGTH, clean, finite, flatten, outcome, tag_text
 from lrp_bench.tracking.store import Store, connect, make_database, reaching
 
@@ -100,24 +101,28 @@ class MLflowTracker(RunTracker):
 
     uri: sqlite:///PATH (made where missing; relative to the current directory), http://HOST:PORT or a database address;
     artifacts: the folder of a new experiment's files, ignored by servers; timeout: seconds to wait for a server's first
-    answer. Construction checks the store, and marks this host's runs whose process has died as KILLED.
+    answer; system_metrics: seconds between two samples of the machine's load, 0 for none. Construction checks the
+    store, and marks this host's runs whose process has died as KILLED.
     """
 
-    def __init__(self, uri: str, experiment: str, artifacts: str | Path, timeout: float = 10) -> None:
+    def __init__(
+        self, uri: str, experiment: str, artifacts: str | Path, timeout: float = 10, system_metrics: float = 0
+    ) -> None:
         self.uri = preflight.absolute(uri)
         self.experiment = experiment
         self.artifacts = Path(artifacts).expanduser().resolve()
         self.timeout = timeout
         self._cpu_began: dict[str, float] = {}  # of the runs that are open in this process
+        self._load = Load(self.uri, system_metrics)
         make_database(self.uri)
         client = connect(self.uri, timeout)
         with reaching(self.uri):
             self.store = Store(self.uri, client, self._experiment_id(client))
         self.mend()
 
-    def __reduce__(self) -> tuple[type[MLflowTracker], tuple[str, str, Path, float]]:
+    def __reduce__(self) -> tuple[type[MLflowTracker], tuple[str, str, Path, float, float]]:
         """Copies in other processes open their own connection."""
-        return MLflowTracker, (self.uri, self.experiment, self.artifacts, self.timeout)
+        return MLflowTracker, (self.uri, self.experiment, self.artifacts, self.timeout, self._load.interval)
 
     def start(
         self,
@@ -134,6 +139,8 @@ class MLflowTracker(RunTracker):
             info = self.store.client.create_run(self.store.experiment_id, tags=held, run_name=name).info
         run = self.resume(info.run_id)
         self._cpu_began[run.id] = time.process_time()
+        if kind != "sweep":
+            self._load.watch(run.id)
         try:
             run.log_params(params or {})
         except BaseException as error:
@@ -142,7 +149,7 @@ class MLflowTracker(RunTracker):
         return run
 
     def end(self, run_id: str, error: BaseException | None = None) -> None:
-        """Close a run: status, `error` tag, and the metrics `seconds` and `peak_memory_mib`."""
+        """Close a run: status, `error` tag, and what it cost (see `provenance.cost`)."""
         status, tags = outcome(error)
         try:
             if error is not None and self.uri.startswith("http"):
@@ -204,6 +211,7 @@ class MLflowTracker(RunTracker):
 
     def _close(self, run_id: str, status: str, tags: Mapping[str, str]) -> None:
         run, began = self.resume(run_id), self.store.client.get_run(run_id).info.start_time
+        self._load.leave(run_id)
         if tags:
             run.set_tags(tags)
         run.log_metrics(provenance.cost((_now() - began) / 1000, self._cpu_began.pop(run_id, float("nan"))))

@@ -70,19 +70,18 @@ def peak_memory() -> float:
 
 
 def cost(seconds: float, cpu_began: float) -> dict[str, float]:
-    """What a run took, as metrics: seconds; peak_memory_mib, see `peak_memory`; and under the names of MLflow's page.
+    """What a run took of this process, as metrics; of the machine as a whole, see `load.Load`.
 
-    system/cpu_utilization_percentage: of one core, by this process since time.process_time() was `cpu_began`;
-    system/gpu_peak_memory_mib: the most that torch held on the current GPU, where one is used. MLflow's own monitor
-    measures the machine, which jobs side by side share, in a thread that asks the server at every sample.
+    seconds; peak_memory_mib, see `peak_memory`; cpu_utilization_percentage, of one core, since time.process_time() was
+    `cpu_began`; gpu_peak_memory_mib, the most that torch held on the current GPU, where one is used.
     """
     busy = time.process_time() - cpu_began
     numbers = {"seconds": seconds, "peak_memory_mib": peak_memory()}
     if seconds > 0:
-        numbers["system/cpu_utilization_percentage"] = 100 * busy / seconds
+        numbers["cpu_utilization_percentage"] = 100 * busy / seconds
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
-        numbers["system/gpu_peak_memory_mib"] = torch.cuda.max_memory_allocated() / 2**20
+        numbers["gpu_peak_memory_mib"] = torch.cuda.max_memory_allocated() / 2**20
     return numbers
 
 

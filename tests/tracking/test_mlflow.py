@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -72,6 +73,32 @@ def test_a_run_of_a_killed_process_does_not_run_for_ever(mlflow_tracker: MLflowT
     assert kept.info.end_time is not None
     assert mlflow_tracker.store.client.get_run(own.id).info.status == "RUNNING"
     mlflow_tracker.end(own.id)
+
+
+def monitors() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "SystemMetricsMonitor"]
+
+
+def test_the_machine_is_watched_while_a_run_is_open_and_no_longer(tmp_path: Path) -> None:
+    where = f"sqlite:///{tmp_path}/mlflow.db", "watched", tmp_path / "artifacts"
+    tracker = pickle.loads(pickle.dumps(MLflowTracker(*where, system_metrics=0.01)))
+    sweep = tracker.start("sweep", kind="sweep")
+    assert not monitors()
+    run = tracker.start("run", kind="training")
+    client, name, deadline = tracker.store.client, "system/system_memory_usage_percentage", time.monotonic() + 60
+    while len(client.get_metric_history(run.id, name)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(monitors()) == 1
+    tracker.end(run.id)
+    assert not monitors()
+    samples = client.get_metric_history(run.id, name)
+    assert sorted(sample.step for sample in samples) == list(range(len(samples)))
+    assert all(0 < sample.value <= 100 for sample in samples)
+    assert len(samples) > 1
+    tracker.end(sweep.id)
+    assert not [name for name in client.get_run(sweep.id).data.metrics if name.startswith("system/")]
+    with pytest.raises(BenchError, match="0 or more, got -1"):
+        MLflowTracker(*where, system_metrics=-1)
 
 
 def test_a_relative_address_stays_where_it_was(

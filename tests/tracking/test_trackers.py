@@ -93,7 +93,7 @@ def test_a_run_keeps_what_was_logged(tracker: RunTracker, see: Callable[[str], S
     assert not {"bad", "worse"} & set(seen.metrics)
     assert 0 <= seen.metrics["seconds"] < 60
     assert seen.metrics["peak_memory_mib"] > 1
-    assert 0 <= seen.metrics["system/cpu_utilization_percentage"] < 10000
+    assert 0 <= seen.metrics["cpu_utilization_percentage"] < 10000
     assert seen.curve("curve/morf") == [(0, 1.0), (100, 0.25)]
     assert seen.file("figures/picture.txt") == b"before"
     assert seen.data == {("Digits", f"0123456789abcdef-{split}", split) for split in ("train", "test")}
