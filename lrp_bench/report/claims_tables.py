@@ -11,10 +11,11 @@ from typing import Any
 import pandas as pd
 
 from lrp_bench.report.claims import Study
-from lrp_bench.report.tables import latex_text
+from lrp_bench.report.tables import PREAMBLE, latex_text, paper_table
 from lrp_bench.report.verdicts import place, sentences
 
 HEADER = ("claim", "row, column", "published", "ours", "difference", "allowed", "verdict")
+IN_PAPER = ("claim", "published", "ours", "difference", "verdict")
 CAPTION = (
     "Ours is a mean with its 95 % bootstrap interval over samples and seeds, or a median with the quartiles (the mean "
     "of those of each seed), or a number of the model with the range over seeds; n counts samples, or seeds. Beside a "
@@ -71,23 +72,25 @@ def claims_table(study: Study, judged: pd.DataFrame) -> ClaimsTable:
 
 
 def latex(tables: Sequence[ClaimsTable]) -> str:
-    r"""A `table` environment with booktabs rules for each study, to \input."""
-    return "\n".join([r"% needs \usepackage{booktabs}", *map(_latex, tables)])
+    r"""A `table*` with booktabs rules for each study, to \input; the first one's caption says how to read them.
+
+    Rows and columns of the store, which are long, are left to the other formats.
+    """
+    return "\n".join([PREAMBLE, *(_latex(table, CAPTION if table is tables[0] else "") for table in tables)])
 
 
-def _latex(table: ClaimsTable) -> str:
-    lines = [list(row.cells) for row in table.rows]
-    frame = pd.DataFrame([map(latex_text, line) for line in lines], columns=[latex_text(name) for name in HEADER])
-    words = " ".join((f"{table.study.title}.", CAPTION, *table.sources, *table.deviations, table.measured))
-    text: str = frame.style.hide(axis=0).to_latex(
-        column_format=r"p{0.24\linewidth}p{0.2\linewidth}rp{0.16\linewidth}rrl",
-        position="tbp",
-        position_float="centering",
-        hrules=True,
+def _latex(table: ClaimsTable, caption: str) -> str:
+    shown = [HEADER.index(name) for name in IN_PAPER]
+    lines = [[latex_text(row.cells[place]) for place in shown] for row in table.rows]
+    frame = pd.DataFrame(lines, columns=[latex_text(name) for name in IN_PAPER])
+    deviations = (f"{each.rstrip('.')}." for each in table.deviations)
+    words = (f"{table.study.title.rstrip('.')}.", caption, *table.sources, *deviations, table.measured)
+    return paper_table(
+        frame.style.hide(axis=0),
+        column_format=r"p{0.23\linewidth}rlrl",
         label=f"tab:claims-{table.study.name}",
-        caption=latex_text(words),
+        caption=latex_text(" ".join(filter(None, words))),
     )
-    return text
 
 
 def _row(row: Mapping[Any, Any]) -> Row:

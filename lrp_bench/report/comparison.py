@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ FAMILIES = (
     *("conservation", "flipping", "localisation", "mprt", "smprt", "random_logit"),
     *("sparseness", "robustness", "cost", "agreement"),
 )
+NAMED = 3  # measures of which the same is said, before the others are counted
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def _on_samples(runs: pd.DataFrame) -> Iterator[str]:
             yield f"{setting}: the methods explained different samples ({counts}), so their means are not comparable"
     if any("seed" in factors for factors in runs["factors"]):
         yield (
-            "the seeds explained different samples and are columns of their own; one dataset.seed for all of them "
+            "The seeds explained different samples and are columns of their own; one dataset.seed for all of them "
             "would let them be averaged"
         )
 
@@ -171,9 +172,9 @@ def _on_seeds(runs: pd.DataFrame) -> Iterator[str]:
     groups = runs.groupby(["setting", "label"], sort=False)["seed"]
     pooled = {", ".join(sorted(seeds)) for _, seeds in groups if len(seeds) > 1}
     if pooled:
-        yield f"averaged, sample by sample, over the seeds {' and '.join(sorted(pooled))}"
+        yield f"Averaged, sample by sample, over the seeds {' and '.join(sorted(pooled))}"
         yield (
-            "over several seeds a difference is significant only if its 95 % bootstrap interval over seeds and samples "
+            "Over several seeds a difference is significant only if its 95 % bootstrap interval over seeds and samples "
             "leaves out 0 as well"
         )
     contest = runs[~runs["label"].map(is_random).astype(bool)]
@@ -186,8 +187,8 @@ def _on_seeds(runs: pd.DataFrame) -> Iterator[str]:
 def _on_undefined(cells: pd.DataFrame, measures: Mapping[str, Measure]) -> Iterator[str]:
     short = cells[(cells["n"] > 0) & (cells["n"] < cells["samples"])]
     told = short["method"] + " " + short["n"].astype(str) + " of " + short["samples"].astype(str)
-    for measure, places in told.groupby(short["measure"], sort=False, observed=True):
-        yield f"{measures[str(measure)].title} is undefined for some samples, defined for: {', '.join(places)}"
+    for titles, places in _alike(told.groupby(short["measure"], sort=False, observed=True), measures):
+        yield f"{titles} undefined for some samples, defined for: {places}"
 
 
 def _on_common(cells: pd.DataFrame, measures: Mapping[str, Measure]) -> Iterator[str]:
@@ -196,8 +197,21 @@ def _on_common(cells: pd.DataFrame, measures: Mapping[str, Measure]) -> Iterator
     contest = cells[directed.astype(bool) & ~cells["method"].map(is_random).astype(bool) & (cells["n"] > 0)]
     short = contest[contest["common"] < contest["n"]].drop_duplicates(["setting", "measure"])
     told = short["setting"].astype(str) + " " + short["common"].astype(str) + " of " + short["samples"].astype(str)
-    for measure, places in told.groupby(short["measure"], sort=False, observed=True):
-        yield f"{measures[str(measure)].title} is ranked and tested by the samples that all define: {', '.join(places)}"
+    for titles, places in _alike(told.groupby(short["measure"], sort=False, observed=True), measures):
+        yield f"{titles} ranked and tested by the samples that all define: {places}"
+
+
+def _alike(
+    told: Iterable[tuple[Hashable, pd.Series[str]]], measures: Mapping[str, Measure]
+) -> Iterator[tuple[str, str]]:
+    """What is told of measures, said once for those of which it is the same: (`A and B are`, what is told)."""
+    titles: dict[str, list[str]] = {}
+    for measure, places in told:
+        titles.setdefault(", ".join(places), []).append(measures[str(measure)].title)
+    for same, names in titles.items():
+        more = len(names) - NAMED
+        words = names if more < 2 else [*names[:NAMED], f"{more} more measures"]
+        yield f"{', '.join(words[:-1])} and {words[-1]} are" if words[1:] else f"{words[0]} is", same
 
 
 def _on_verdicts(cells: pd.DataFrame, pairs: pd.DataFrame, measures: Mapping[str, Measure]) -> Iterator[str]:

@@ -10,12 +10,16 @@ from textwrap import wrap
 import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
+from pandas.io.formats.style_render import CSSDict
 
 from lrp_bench.report.cells import Cell
 from lrp_bench.report.comparison import Comparison
 from lrp_bench.report.layout import Column, Layout
 
 PAGE = 96
+PAPER = 76  # characters in \footnotesize within 12 cm, the text width of the narrowest usual paper
+PREAMBLE = r"% needs \usepackage{booktabs}"
+FOOTNOTESIZE: CSSDict = {"selector": "footnotesize", "props": ":;"}  # a command before the tabular
 NUMBERS = ["mean", "low", "high", "q1", "median", "q3", "n", "rank", "tied"]
 LATEX_SPECIAL = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -65,21 +69,36 @@ def markdown(layout: Layout) -> str:
 
 
 def latex(layout: Layout, label: str = "lrp-bench") -> str:
-    r"""`table` environments with booktabs rules, to \input; the first one's caption holds failures and notes."""
+    r"""`table*` environments with booktabs rules, to \input into a paper of one column or two.
+
+    The first one's caption holds failures and notes.
+    """
     sentences = latex_text(" ".join((layout.caption, *layout.failures, *layout.notes)))
     tables = [
-        _styled(layout, block).to_latex(
+        paper_table(
+            _styled(layout, block),
             column_format="l" + "c" * len(block),
-            position="tbp",
-            position_float="centering",
-            hrules=True,
             label=f"tab:{label}-{place + 1}",
             caption=" ".join(part for part in (_latex_group(block), "Continued." if place else sentences) if part),
-            multicol_align="c",
         )
-        for place, block in enumerate(layout.blocks(PAGE))
+        for place, block in enumerate(layout.blocks(PAPER))
     ]
-    return "\n".join([r"% needs \usepackage{booktabs}", *(tables or [sentences])])
+    return "\n".join([PREAMBLE, *(tables or [sentences])])
+
+
+def paper_table(style: Styler, *, column_format: str, label: str, caption: str) -> str:
+    r"""A float over the whole width of the page, in \footnotesize. caption: LaTeX."""
+    text: str = style.set_table_styles([FOOTNOTESIZE]).to_latex(
+        environment="table*",
+        column_format=column_format,
+        position="tbp",
+        position_float="centering",
+        hrules=True,
+        label=label,
+        caption=caption,
+        multicol_align="c",
+    )
+    return text
 
 
 def _styled(layout: Layout, block: Sequence[Column]) -> Styler:

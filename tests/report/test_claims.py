@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from papers import needs_latex, typeset
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.report.__main__ import main
 from lrp_bench.report.claims import read_study
+from lrp_bench.report.claims_tables import claims_table, latex
 from lrp_bench.tracking.mlflow import MLflowRun, MLflowTracker
 
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 YAML = """
 title: A study
 about: about
@@ -86,7 +89,19 @@ def test_the_tables_in_every_format(
     tex = (out / "claims.tex").read_text()
     assert r"two \textless{}b\textgreater{} \& 50 \%" in tex
     assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 1
-    assert all(line.count(" & ") == 6 for line in tex.splitlines() if line.endswith(r"reached \\"))
+    assert all(line.count(" & ") == 4 for line in tex.splitlines() if line.endswith(r"reached \\"))
+
+
+@needs_latex
+def test_a_real_latex_sets_the_claims_of_every_study(tmp_path: Path) -> None:
+    studies = [read_study(path) for path in sorted(EXPERIMENTS.glob("*.yaml"))]
+    empty = dict.fromkeys(("ours", "low", "high", "difference"), "")
+    measured = [
+        pd.read_csv(EXPERIMENTS / f"{study.name}.csv", keep_default_na=False, na_values=empty) for study in studies
+    ]
+    tex = latex(list(map(claims_table, studies, measured)))
+    assert tex.count(r"\begin{table*}") == len(studies) > 20
+    assert typeset(tex, tmp_path) < 1
 
 
 @pytest.mark.parametrize(

@@ -76,9 +76,20 @@ def test_seeds_are_averaged_sample_by_sample(results: Made) -> None:
     found = compare(results(runs))
     assert found.methods == ("epsilon",)
     assert cell(found, "epsilon", "error")[["mean", "low", "high", "n"]].tolist() == [2.0, *(1.0, 3.0), 2]
-    assert found.notes[0] == "averaged, sample by sample, over the seeds 0, 1"
+    assert found.notes[0] == "Averaged, sample by sample, over the seeds 0, 1"
     assert "over seeds and samples leaves out 0" in found.notes[1]
     assert found.notes[2] == "Error is undefined for some samples, defined for: epsilon 2 of 4"
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(2, "M0 and M1 are"), (4, "M0, M1, M2 and M3 are"), (5, "M0, M1, M2 and 2 more measures are")],
+)
+def test_what_is_the_same_of_several_measures_is_said_once(results: Made, count: int, said: str) -> None:
+    values = {f"m{place}": [1.0, math.nan] for place in range(count)} | {"whole": [1.0, 2.0]}
+    measures = {name: Measure(name.title(), "f", True) for name in values}
+    notes = compare(results({"a": ({}, values)}, measures)).notes
+    assert notes == (f"{said} undefined for some samples, defined for: a 1 of 2",)
 
 
 def test_runs_that_cannot_be_averaged_stay_apart(results: Made) -> None:
@@ -113,7 +124,7 @@ def test_seeds_that_explained_different_samples_are_columns(results: Made) -> No
     found = compare(results(runs))
     assert (found.methods, found.settings) == (("epsilon", "random"), ("digits, seed=0", "digits, seed=1"))
     assert cell(found, "epsilon", "error", "digits, seed=1")["mean"] == 4.0
-    assert found.notes[0].startswith("the seeds explained different samples")
+    assert found.notes[0].startswith("The seeds explained different samples")
 
 
 def test_models_and_data_sets_are_columns(results: Made) -> None:

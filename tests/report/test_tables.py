@@ -3,8 +3,6 @@ from __future__ import annotations
 import io
 import math
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
@@ -14,6 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from papers import needs_latex, typeset
 from rich.console import Console
 
 from lrp_bench.contracts import Measure
@@ -154,13 +153,13 @@ def test_the_latex_table_has_the_shape_it_needs() -> None:
         [r"\underline{0.200 [0.150, 0.300]$^\dagger$}", r"\underline{0.200 $\pm$ 0.010$^\dagger$}"],
         ["0.300 [0.250, 0.400]", r"0.300 $\pm$ 0.010"],
     ]
-    for part in (r"\toprule", r"\midrule", r"\bottomrule", r"\caption{Mean $\pm$", r"\label{tab:", r"\end{table}"):
+    for part in (r"\toprule", r"\midrule", r"\bottomrule", r"\caption{Mean $\pm$", r"\label{tab:", r"\end{table*}"):
         assert tex.count(part) == 1
     assert r"error $\downarrow$" in tex
     several = tables.latex(lay_out(comparison(sets=("digits", "mnist"))))
     assert r"\multicolumn{3}{c}{SRG (probability) $\uparrow$}" in several
-    assert several.count(r"\begin{table}") == several.count(r"\end{table}") > 1
-    for table in several.split(r"\end{table}")[:-1]:
+    assert several.count(r"\begin{table*}") == several.count(r"\end{table*}") > 1
+    for table in several.split(r"\end{table*}")[:-1]:
         assert {len(row) for row in rows(table) if "multicolumn" not in row[1]} == {table.count("& digits") * 3 + 1}
 
 
@@ -312,26 +311,11 @@ def test_no_name_breaks_the_html_page(name: str) -> None:
     assert [len(row) for row in html_cells(page)] == [4, 4]
 
 
-PAPER = r"""\documentclass[twocolumn]{article}
-\usepackage[utf8]{inputenc}
-\usepackage[T1]{fontenc}
-\usepackage{booktabs}
-\begin{document}
-\input{table.tex}
-\end{document}
-"""
-
-
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on PATH")
-def test_a_real_latex_sets_every_table_as_it_stands(tmp_path: Path) -> None:
+@needs_latex
+def test_a_real_latex_sets_every_table_within_the_page_as_it_stands(tmp_path: Path) -> None:
     evil = comparison(methods=(*NAMES, "a_b%&$ <script>"), sets=("digits", "fashion_mnist"), notes=("50 % & more_",))
     tex = tables.latex(arranged(lay_out(evil), evil, "dataset"), "one") + tables.latex(lay_out(evil), "two")
-    (tmp_path / "table.tex").write_text(tex, encoding="utf-8")
-    (tmp_path / "paper.tex").write_text(PAPER, encoding="utf-8")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert (tmp_path / "paper.pdf").stat().st_size > 10_000
+    assert typeset(tex, tmp_path) < 1
 
 
 def side_by_side(layout: Layout) -> list[tuple[str, list[tuple[str, str]]]]:
