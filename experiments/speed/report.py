@@ -1,15 +1,18 @@
-"""Time a report of many runs: collecting them from an SQLite store, the tables, the figures.
+"""Time a report of many runs: the whole command, from an SQLite store to tables, figures and page.
 
     python experiments/speed/report.py [--runs 200] [--samples 500] [--store FOLDER]
 
 Writes runs of ten methods under as many imputers as it takes, with drawn numbers, into a store (kept in FOLDER, and
-used again where it is there), then reports on them in this one process, and prints seconds and the peak of its memory.
+used again where it is there), then runs `python -m lrp_bench.report` on them, and prints seconds and the peak of its
+memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,13 +21,10 @@ import numpy as np
 
 from lrp_bench.contracts import Measure
 from lrp_bench.report import artifacts, maps
-from lrp_bench.report.collect import collect
 from lrp_bench.report.maps import Maps
-from lrp_bench.report.pictures import draw_all
-from lrp_bench.report.stability_report import write_stability
-from lrp_bench.report.summary import write_tables
 from lrp_bench.tracking.mlflow import MLflowTracker
 
+EXPERIMENT = "speed"
 METHODS = ("epsilon", "gamma", "zplus", "alphabeta", "flat", "wsquare", "epsilon_plus", "gradient", "ig", "random")
 BASELINES = ("saliency", "input_x_gradient", "integrated_gradients")
 LAYERS, POINTS, PICTURES, SIDE = 10, 33, 8, 28
@@ -91,17 +91,12 @@ def pictured(rng: np.random.Generator, samples: int) -> Maps:
     return Maps(sample, sample % 10, sample % 10, rng.random(count), titles, inputs, R)
 
 
-def report(tracker: MLflowTracker, folder: Path) -> dict[str, float]:
-    """Seconds of each step."""
-    marks = [time.perf_counter()]
-    results = collect(tracker.uri, tracker.experiment)
-    marks.append(time.perf_counter())
-    summary = write_tables(results, folder)
-    write_stability(results, folder)
-    marks.append(time.perf_counter())
-    draw_all(results, summary.comparison, folder)
-    marks.append(time.perf_counter())
-    return dict(zip(("collect", "tables", "figures"), np.diff(marks).tolist(), strict=True))
+def report(store: str, folder: Path) -> float:
+    """Seconds of the command."""
+    options = ("--uri", store, "--experiment", EXPERIMENT, "--out", str(folder))
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "lrp_bench.report", *options], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -114,15 +109,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         store = options.store or Path(scratch) / "store"
         new = not (store / "mlflow.db").exists()
-        tracker = MLflowTracker(f"sqlite:///{store}/mlflow.db", "speed", store / "artifacts")
+        tracker = MLflowTracker(f"sqlite:///{store}/mlflow.db", EXPERIMENT, store / "artifacts")
         if new:
             fill(tracker, options.runs, options.samples, Path(scratch))
-        began = time.process_time()
-        seconds = report(tracker, Path(scratch) / "report")
-        cpu = time.process_time() - began
-    for step, each in {**seconds, "all": sum(seconds.values()), "all, processor time": cpu}.items():
-        print(f"{step}: {each:.1f} s")
-    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+        seconds = report(tracker.uri, Path(scratch) / "report")
+        page = next(Path(scratch).glob("report/*/report.html")).stat().st_size
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"{seconds:.1f} s, of a processor {used.ru_utime + used.ru_stime:.1f} s")
+    print(f"peak memory: {used.ru_maxrss / 2**20:.2f} GiB; report.html: {page / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":
