@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -169,3 +170,19 @@ def test_ctrl_c_marks_the_run_killed_and_the_next_start_goes_on(swept) -> None:
     for kind in ("sweep", "training", "explanation"):
         assert "RUNNING" not in [run["status"] for run in runs(folder, kind)]
     assert "KILLED" in [run["status"] for run in runs(folder, "sweep")]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on PATH")
+def test_the_shell_completes_the_names_of_rules() -> None:
+    line = "lrp-bench rule=epsilon_p"
+    script = f"""
+        eval "$(lrp-bench -sc install=bash)"
+        COMP_LINE="{line}" COMP_POINT={len(line)} COMP_CWORD=1
+        hydra_bash_completion
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["rule=epsilon_plus", "rule=epsilon_plus_flat"], done.stderr
