@@ -22,7 +22,8 @@ class Evaluation:
 
     index: (n,) int64; label, prediction: (n,) int64, floating where the model has one output; score: (n,), the
     explained output. values: measure -> (n,), NaN where undefined. layers: layer -> quantity -> (n,), what was found
-    within the model. inputs and relevance: (pictures, ...), the first samples. seconds: of the explanations alone.
+    within the model. pictured: (pictures,), places in `index`; inputs and relevance: (pictures, ...), of these samples.
+    seconds: of the explanations alone.
     unavailable: what has no numbers, a metric or agreement/<baseline> -> why. panels: figure -> what it shows.
     """
 
@@ -34,6 +35,7 @@ class Evaluation:
     measures: Mapping[str, Measure]
     curves: Mapping[str, Curve]
     layers: Mapping[str, Mapping[str, Tensor]]
+    pictured: Tensor
     inputs: Tensor
     relevance: Tensor
     seconds: float
@@ -51,17 +53,17 @@ def evaluate(
     model: nn.Module,
     device: torch.device,
     explain_label: bool,
-    pictures: int,
+    pictures: Tensor,
     background: tuple[Tensor, Tensor] | None = None,
     retrain: Retrain | None = None,
     step: Callable[[str], object] = str,
 ) -> Evaluation:
     """Run one method over all batches. explainer and baselines are called with model= and example= first.
 
-    background: training inputs (n, ...) that metrics may draw from, and their labels (n,). retrain: trains the model
-    once more. step: called for each batch after the explanations and after each metric, with a word on what was done. A
-    metric that does not apply to these data is named with its reason; where none applies, or two give values of one
-    name, that is an error.
+    pictures: indices, (pictures,) int64, of the samples whose maps are kept. background: training inputs (n, ...) that
+    metrics may draw from, and their labels (n,). retrain: trains the model once more. step: called for each batch after
+    the explanations and after each metric, with a word on what was done. A metric that does not apply to these data is
+    named with its reason; where none applies, or two give values of one name, that is an error.
     """
     seconds, unavailable = 0.0, dict[str, str]()
     rows: list[tuple[Tensor, ...]] = []
@@ -71,6 +73,7 @@ def evaluate(
     asked = {name: metric.to(device) for name, metric in metrics.items()}
     drawn, drawn_label = (None, None) if background is None else (each.to(device) for each in background)
     for batch in batches:
+        kept = torch.isin(batch.index, pictures).nonzero()[:, 0].to(device)
         batch = _moved(batch, device)
         if method is None:
             method = made(explainer, model, example=batch.inputs)
@@ -85,8 +88,7 @@ def evaluate(
         _update(asked, explanation, context, unavailable, step)
         check_names({name: getattr(metric, "measures", ()) for name, metric in asked.items()})
         rows.append((batch.index, batch.label, _predicted(explanation.logits), explanation.score))
-        missing = pictures - sum(len(inputs) for inputs, _ in shown)
-        shown.append((batch.inputs[:missing], explanation.relevance[:missing]))
+        shown.append((batch.inputs[kept], explanation.relevance[kept]))
     index, label, prediction, score = (torch.cat(column).cpu() for column in zip(*rows, strict=True))
     inputs, relevance = (torch.cat(column).cpu() for column in zip(*shown, strict=True))
     found: dict[str, Scores] = {name: metric.compute() for name, metric in asked.items()}
@@ -101,6 +103,7 @@ def evaluate(
         {name: measure for s in scores for name, measure in s.measures.items()},
         {name: Curve(c.fractions.cpu(), c.scores.cpu()) for s in scores for name, c in s.curves.items()},
         {layer: {name: values.cpu() for name, values in q.items()} for s in scores for layer, q in s.layers.items()},
+        torch.isin(index, pictures).nonzero()[:, 0],
         inputs,
         relevance,
         seconds,

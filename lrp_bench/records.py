@@ -134,16 +134,16 @@ def _pictures(evaluation: Evaluation, data: TensorData, folder: Path) -> list[Pa
 
 
 def _maps(evaluation: Evaluation, data: TensorData) -> Maps:
-    """The first samples and their relevance, as pictures show them."""
-    count = len(evaluation.inputs)
-    index, label, prediction = (c[:count] for c in (evaluation.index, evaluation.label, evaluation.prediction))
+    """Some samples and their relevance, as pictures show them."""
+    columns = (evaluation.index, evaluation.label, evaluation.prediction, evaluation.score)
+    index, label, prediction, score = (column[evaluation.pictured] for column in columns)
     told = zip(label.tolist(), prediction.tolist(), strict=True)
     R = evaluation.relevance * data.scale
     return Maps(
         sample=index.numpy(),
         label=label.numpy(),
         prediction=prediction.numpy(),
-        score=(evaluation.score[:count] * data.scale).numpy(),
+        score=(score * data.scale).numpy(),
         titles=np.array([data.title(*each) for each in told]),
         inputs=data.denormalize(evaluation.inputs).numpy(),
         relevance=(R.sum(1) if R.ndim == 4 else R).float().numpy(),

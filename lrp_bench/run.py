@@ -164,7 +164,7 @@ class Study:
             model=model.to(self.device),
             device=self.device,
             explain_label=self.cfg.target == "label",
-            pictures=self.cfg.pictures,
+            pictures=self.data.pictured(self.cfg.pictures),
             background=self.data.background(self.cfg.background),
             retrain=self.retrain,
             step=step,

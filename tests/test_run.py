@@ -53,7 +53,7 @@ def test_a_run_gives_one_value_per_sample_and_measure(outputs: Path, tmp_path: P
     assert (tmp_path / "heatmaps.png").exists()
     kept = maps.read(tmp_path)
     assert kept is not None
-    assert kept.sample.tolist() == evaluation.index.tolist()[:2]  # pictures=2
+    assert kept.sample.tolist() == evaluation.index[[0, 6]].tolist()  # pictures=2 of 12
     torch.testing.assert_close(torch.from_numpy(kept.relevance), evaluation.relevance.sum(1))
     assert 0 <= kept.inputs.min() < kept.inputs.max() <= 1  # as shown, not as the model takes them
     assert (tmp_path / "random" / "scores.parquet").exists()
@@ -140,7 +140,7 @@ def test_a_baseline_that_fails_on_a_later_batch_is_named_and_left_out() -> None:
         model=nn.Linear(4, 3).requires_grad_(requires_grad=False),
         device=torch.device("cpu"),
         explain_label=False,
-        pictures=0,
+        pictures=torch.empty(0, dtype=torch.int64),
     )
     assert evaluation.unavailable == {"agreement/tired": "Expected another batch."}
     assert set(evaluation.values) == set(evaluation.measures)
@@ -158,7 +158,7 @@ def test_every_step_of_the_way_is_told() -> None:
         model=nn.Linear(3, 2).requires_grad_(requires_grad=False),
         device=torch.device("cpu"),
         explain_label=False,
-        pictures=0,
+        pictures=torch.empty(0, dtype=torch.int64),
         step=steps.append,
     )
     assert steps == ["explanations", "conservation", "flipping"] * 3
@@ -184,7 +184,7 @@ def test_a_metric_that_does_not_apply_is_named_beside_those_that_do(others: dict
             model=nn.Linear(3, 2).requires_grad_(requires_grad=False),
             device=torch.device("cpu"),
             explain_label=False,
-            pictures=0,
+            pictures=torch.empty(0, dtype=torch.int64),
         )
         assert evaluation.unavailable == {"localisation": "Expected masks, got none."}
         assert "conservation/error" in evaluation.values
@@ -223,7 +223,7 @@ def test_two_metrics_never_share_a_name(
             model=nn.Linear(4, 3).requires_grad_(requires_grad=False),
             device=torch.device("cpu"),
             explain_label=False,
-            pictures=0,
+            pictures=torch.empty(0, dtype=torch.int64),
         )
     assert len(seen) <= 1 if expected else len(seen) == batches
 

@@ -183,6 +183,14 @@ class TensorData(pl.LightningDataModule):
             mask = None if test.mask is None else test.mask[index]
             yield Batch(self.normalize(test.inputs[index]), test.labels[index], index, mask)
 
+    def pictured(self, count: int) -> Tensor:
+        """The test positions of at most `count` samples, evenly spread over the explained subset.
+
+        Where a split is sorted by class, as folders of pictures are, the first samples would all be of one.
+        """
+        most = min(count, self.samples)
+        return self.indices[torch.arange(most) * self.samples // max(most, 1)]
+
     def background(self, count: int) -> tuple[Tensor, Tensor]:
         """At most `count` training samples, class-balanced, drawn with `seed`: normalised inputs and labels."""
         train, (kept, _) = self.contents.train, self._cut

@@ -3,7 +3,7 @@
 scores.parquet: a row per sample, columns sample, label, prediction, score and one per measure; measures.json: measure
 name -> contracts.Measure; curves.parquet: a row per point, columns curve, sample, fraction, value; layers.parquet, of
 methods that look into the model: a row per layer and sample, from the output down, columns layer, sample and one per
-quantity; maps.npz: the relevance of the first samples (see maps.Maps).
+quantity; maps.npz: the relevance of some samples (see maps.Maps).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The relevance of a run's first samples, and what is needed to draw it, as one file that needs no pickle."""
+"""The relevance of some of a run's samples, and what is needed to draw it, as one file that needs no pickle."""
 
 from __future__ import annotations
 

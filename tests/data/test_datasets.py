@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,14 @@ def test_the_background_is_drawn_from_what_the_model_is_trained_on() -> None:
     assert drawn.shape == (20, 1, 8, 8)
     assert all(bool((x == everything).flatten(1).all(1).any()) for x in drawn)
     torch.testing.assert_close(load("digits").background(20)[0], drawn)
+
+
+@pytest.mark.parametrize(
+    ("count", "places"), [(0, []), (1, [0]), (4, [0, 12, 25, 37]), (50, range(50)), (99, range(50))]
+)
+def test_the_samples_of_pictures_are_spread_over_the_explained_ones(count: int, places: Sequence[int]) -> None:
+    data = load("digits", samples=50)
+    assert torch.equal(data.pictured(count), data.indices[list(places)])
 
 
 def test_explained_batches_are_the_listed_test_samples_in_order_for_any_batch_size() -> None:
