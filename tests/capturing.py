@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from lrp_bench.engine import propagate
 from lrp_bench.engine.capture import Program, capture
@@ -31,14 +30,8 @@ def captured_once() -> Iterator[None]:
         key = id(model), tuple(x.shape[1:] for x in example), output
         if key not in known:
             known[key] = model, capture(model, example, output)
-        return _copy(known[key][1])
+        return known[key][1].copy()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(propagate, "capture", remember)
         yield
-
-
-def _copy(program: Program) -> Program:
-    graph, copied = fx.Graph(), {}
-    graph.output(graph.graph_copy(program.graph, copied))
-    return replace(program, graph=graph, constants=dict(program.constants), output=copied[program.output])

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from traceback import walk_tb
 
@@ -34,11 +34,15 @@ UNLIKELY = 13  # samples to capture with: one would be taken for a fixed size, t
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """A captured model: a graph whose get_attr nodes name `constants`, and the node that holds the logits."""
+    """A captured model: a graph whose get_attr nodes name `constants`, and the node that holds the logits.
+
+    weights: which of the constants are parameters and buffers, and their names in the model.
+    """
 
     graph: fx.Graph
     constants: dict[str, Tensor]
     output: fx.Node
+    weights: Mapping[str, str] = field(default_factory=dict)
 
     def constant(self, value: object) -> Tensor | None:
         """The tensor behind a get_attr node; None for anything else."""
@@ -54,6 +58,21 @@ class Program:
     def inputs(self) -> list[fx.Node]:
         """The placeholders, in call order."""
         return [node for node in self.graph.nodes if node.op == "placeholder"]
+
+    def reads(self, weights: Mapping[str, Tensor]) -> bool:
+        """Whether its weights are these: a subclass of Tensor may have been taken apart."""
+        pairs = [(self.constants[name], weights.get(known)) for name, known in self.weights.items()]
+        return all(w is not None and (w.data_ptr(), w.shape) == (c.data_ptr(), c.shape) for c, w in pairs)
+
+    def read(self, weights: Mapping[str, Tensor]) -> None:
+        """Put these in the place of the weights it was captured with."""
+        self.constants.update({name: weights[known].detach() for name, known in self.weights.items()})
+
+    def copy(self) -> Program:
+        """One that may be rewritten while this one stays; the tensors are shared."""
+        graph, copied = fx.Graph(), dict[fx.Node, fx.Node]()
+        graph.output(graph.graph_copy(self.graph, copied))
+        return replace(self, graph=graph, constants=dict(self.constants), output=copied[self.output])
 
 
 def capture(model: nn.Module, example: tuple[Tensor, ...], output: int | str | None = None) -> Program:
@@ -81,7 +100,7 @@ def capture(model: nn.Module, example: tuple[Tensor, ...], output: int | str | N
         stack = node.meta.get("nn_module_stack") or {}
         named = {key: (path.removeprefix("model").removeprefix("."), kind) for key, (path, kind) in stack.items()}
         node.meta["nn_module_stack"] = named
-    return program
+    return replace(program, weights={name: known.removeprefix("model.") for name, known in program.weights.items()})
 
 
 def check_batch(program: Program, model: nn.Module) -> None:
@@ -123,12 +142,14 @@ def from_exported(
 ) -> Program:
     """The flat graph of an exported program; names: of its output tensors, where the program does not know them."""
     flat = exported.run_decompositions(dict(DECOMPOSITIONS))
-    graph, copied, constants = fx.Graph(), {}, {}
+    graph, copied, constants, weights = fx.Graph(), {}, {}, {}
     placeholders = {node.name: node for node in flat.graph.nodes if node.op == "placeholder"}
     for spec in flat.graph_signature.input_specs:
         if spec.kind != InputKind.USER_INPUT:
             name = re.sub(r"\W", "_", spec.arg.name)
             constants[name] = _stored(flat, str(spec.target))
+            if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER):
+                weights[name] = str(spec.target)
             copied[placeholders[spec.arg.name]] = graph.get_attr(name)
     outputs: tuple[object, ...] = graph.graph_copy(flat.graph, copied)  # type: ignore[assignment]
     kinds = [spec.kind for spec in flat.graph_signature.output_specs]
@@ -136,7 +157,7 @@ def from_exported(
     logits = choose_output(_named(exported, leaves, names), output)
     graph.output(logits)
     remove_unused(graph)
-    return Program(graph, constants, logits)
+    return Program(graph, constants, logits, weights)
 
 
 def _named(

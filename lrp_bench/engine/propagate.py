@@ -21,6 +21,7 @@ from lrp_bench.engine.outputs import named_leaves
 from lrp_bench.engine.rewrite import Covered, rewrite
 from lrp_bench.engine.rules import Rule
 from lrp_bench.engine.steps import Trace
+from lrp_bench.engine.structure import Structure, structure, weights_of
 
 V = TypeVar("V")
 
@@ -36,7 +37,8 @@ class LRP:
     rule: a Rule for every layer, or a Composite. example: one batch of inputs, a tuple where the model has several;
     other batch sizes, and other shapes the model takes, may be explained later. output: the index, key or attribute of
     the logits where the model returns several tensors. Weights that change after capture are noticed (unless through
-    .data) and captured anew. Raises BenchError for what cannot be explained.
+    .data) and read anew; where the model is another in any other way by then, it is captured anew. Raises BenchError
+    for what cannot be explained.
     """
 
     def __init__(
@@ -59,6 +61,8 @@ class LRP:
         self.composite = Uniform(rule) if isinstance(rule, Rule) else rule
         self.output = output
         self._captured: dict[object, tuple[fx.GraphModule, list[Covered]]] = {}
+        self._programs: dict[object, Program] = {}
+        self._structure: Structure | None = None
         self.weights_seen = self.weights_now()
         with torch.inference_mode(False):
             inputs = _copied(example)
@@ -115,7 +119,7 @@ class LRP:
             check_inputs_of(self.model, inputs)
         key = tuple((x.shape[1:], x.dtype, x.device) for x in inputs)
         if key not in self._captured:
-            captured = rewrite(self._capture(inputs), self.composite)
+            captured = rewrite(self._capture(key, inputs), self.composite)
             few = tuple(x[:2] for x in inputs) if isinstance(self.model, nn.Module) else inputs
             with torch.no_grad():
                 expected = self._model_outputs(few)
@@ -123,10 +127,21 @@ class LRP:
             self._captured[key] = captured
         return self._captured[key]
 
-    def _capture(self, inputs: tuple[Tensor, ...]) -> Program:
-        if isinstance(self.model, nn.Module):
-            return capture(self.model, inputs, self.output)
-        return from_exported(on_device(self.model, inputs[0].device), self.output)
+    def _capture(self, key: object, inputs: tuple[Tensor, ...]) -> Program:
+        """A program to rewrite, with the weights as they are: their values are not what a capture depends on."""
+        if not isinstance(self.model, nn.Module):
+            return from_exported(on_device(self.model, inputs[0].device), self.output)
+        now, weights = structure(self.model), weights_of(self.model)
+        if now is None or now != self._structure:
+            self._programs.clear()
+            self._structure = now
+        if key not in self._programs:
+            program = capture(self.model, inputs, self.output)
+            if not program.reads(weights):
+                return program
+            self._programs[key] = program
+        self._programs[key].read(weights)
+        return self._programs[key].copy()
 
     def _model_outputs(self, inputs: tuple[Tensor, ...]) -> list[Tensor]:
         if isinstance(self.model, nn.Module):

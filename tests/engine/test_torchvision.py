@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 import pytest
 import torch
 import torchvision
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from lrp_bench.contracts import LedgerEntry
 from lrp_bench.engine import LRP, propagate
-from lrp_bench.engine.capture import Program, capture
+from lrp_bench.engine.capture import capture
 from lrp_bench.engine.composites import (
     CPLRP,
     AttnLRP,
@@ -85,7 +84,7 @@ def network(request: pytest.FixtureRequest) -> Iterator[tuple[nn.Module, Tensor]
     x = torch.randn(2, 3, SIZES[name], SIZES[name], dtype=torch.float64)
     program = capture(model, (x,))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(propagate, "capture", lambda *_: fresh(program))
+        patch.setattr(propagate, "capture", lambda *_: program.copy())
         yield model, x
 
 
@@ -94,12 +93,6 @@ def forgotten() -> Iterator[None]:
     """Modified weights of the last composite make room for those of the next: graphs have cycles."""
     yield
     gc.collect()
-
-
-def fresh(program: Program) -> Program:
-    graph, copied = fx.Graph(), {}
-    graph.output(graph.graph_copy(program.graph, copied))
-    return replace(program, graph=graph, constants=dict(program.constants), output=copied[program.output])
 
 
 INTENDED = {
