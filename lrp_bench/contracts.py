@@ -80,7 +80,11 @@ class JointExplanation(Explanation):
 
 
 class Explainer(Protocol):
-    """Anything that attributes a model's score to its input: LRP, a Captum method, or a random map."""
+    """Anything that attributes a model's score to its input: LRP, a Captum method, or a random map.
+
+    One that has an attribute `follows_weights`, and it is true, explains its model with the weights that it has at the
+    call; others may hold on to those that it had at first, and are made anew when weights change.
+    """
 
     def explain(self, inputs: Tensor, target: Tensor | None = None) -> Explanation:
         """Explain a batch; target None means each sample's predicted class, otherwise (batch,) int64."""

@@ -12,13 +12,15 @@ from lrp_bench.engine.rules import Rule
 
 
 class LRPExplainer:
-    """LRP under one rule or composite.
+    """LRP under one rule or composite. It follows the weights of its model (contracts.Explainer), not through .data.
 
     Args:
         model: any module that torch.export can capture, and that gives (batch, classes).
         example: (batch, ...), a few inputs.
         rule: for every layer, or a composite.
     """
+
+    follows_weights = True
 
     def __init__(self, model: nn.Module, example: Tensor, rule: Rule | Composite) -> None:
         self.lrp = LRP(model, rule, example=example)

@@ -2,8 +2,39 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from itertools import chain
+
 import torch
 from torch import Tensor, nn
+
+from lrp_bench.contracts import Explainer
+
+
+class Twin:
+    """A copy of `original` to randomise, and the method `make` for it, made for each look unless it follows weights."""
+
+    def __init__(self, original: nn.Module, make: Callable[[nn.Module], Explainer]) -> None:
+        self.original, self.make = original, make
+        self.model = copy.deepcopy(original)
+        self.followed: Explainer | None = None
+
+    def method(self) -> Explainer:
+        """The method for the copy as it is now."""
+        method = self.followed or self.make(self.model)
+        self.followed = method if getattr(method, "follows_weights", False) else None
+        return method
+
+    def restore(self) -> None:
+        """Give the copy the original's weights, in place."""
+        with torch.no_grad():
+            for ours, theirs in zip(_weights(self.model), _weights(self.original), strict=True):
+                ours.copy_(theirs)
+
+
+def _weights(model: nn.Module) -> chain[Tensor]:
+    return chain(model.parameters(), model.buffers())
 
 
 def forward_order(model: nn.Module, inputs: Tensor) -> list[str]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -114,6 +117,68 @@ def test_mprt_is_a_cascade_from_the_output_down(steps: int | None) -> None:
         assert_close(found.values[f"mprt/{kind}"], expected[:, -1])
         assert_close(found.values[f"mprt/{kind}_mean"], expected[:, 1:].mean(1))
     assert_close(dict(MLP.state_dict()), dict(weights), rtol=0, atol=0)
+
+
+def over_batches(evaluator: Evaluator, model: nn.Module, make: Callable[[nn.Module], Explainer]) -> Evaluator:
+    method = make(model)
+    for x in PICTURES.split([5, 4]):
+        evaluator.update(method.explain(x), Context(model, method=method, explainer=make))
+    return evaluator
+
+
+class Blind(LRPExplainer):
+    follows_weights = False
+
+
+def test_a_method_that_follows_weights_is_made_once_and_tells_the_same() -> None:
+    made: list[nn.Module] = []
+    model = nn.Sequential(CNN[0], nn.BatchNorm2d(8), *CNN[1:4], nn.Flatten(), nn.Linear(8 * 36, 4)).eval()
+    weights = copy.deepcopy(model.state_dict())
+
+    def make(model: nn.Module, kind: type[LRPExplainer]) -> Explainer:
+        made.append(model)
+        return kind(model, PICTURES, Epsilon(1e-3))
+
+    followed, anew = (
+        over_batches(Randomisation(layers=2), model, partial(make, kind=kind)).compute()
+        for kind in (LRPExplainer, Blind)
+    )
+    assert [each is model for each in made] == [True, False] + [True] + [False] * 4
+    assert_close(dict(followed.values), dict(anew.values))
+    for name, curve in followed.curves.items():
+        assert_close(curve.scores, anew.curves[name].scores)
+    assert_close(dict(model.state_dict()), dict(weights), rtol=0, atol=0)
+
+
+class Following(Gradient):
+    follows_weights = True
+
+
+@pytest.mark.parametrize("end", ["compute", "reset"])
+def test_the_randomised_copy_is_gone_with_its_method_when_all_is_said(end: str) -> None:
+    made: list[weakref.ref[object]] = []
+
+    def make(model: nn.Module) -> Explainer:
+        method = Following(model)
+        made.extend([weakref.ref(model), weakref.ref(method)])
+        return method
+
+    evaluator = over_batches(Randomisation(), CNN, make)
+    gc.collect()
+    assert [each() is None for each in made] == [False, True, False, False]  # the context's method was the caller's
+    getattr(evaluator, end)()
+    gc.collect()
+    assert [each() is None for each in made] == [False, True, True, True]
+
+
+def test_another_model_has_a_copy_of_its_own() -> None:
+    one, other = nn.Sequential(nn.Linear(12, 4)), nn.Sequential(nn.Linear(12, 4))
+    evaluator, alone = Randomisation(), Randomisation()
+    for model in (one, other):
+        method = Following(model)
+        evaluator.update(method.explain(ROWS), Context(model, method=method, explainer=Following))
+    alone.update(method.explain(ROWS), Context(other, method=method, explainer=Following))
+    assert_close(evaluator.compute().values["mprt/spearman"][9:], alone.compute().values["mprt/spearman"])
 
 
 def test_layers_may_be_named() -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from lrp_bench.metrics.checks import check_number, check_whole
 from lrp_bench.metrics.evaluators.base import Context, Evaluator, pixels, relevance_by
 from lrp_bench.metrics.functional import spearman
 from lrp_bench.metrics.functional.rows import rows, varied
-from lrp_bench.metrics.randomisation import forward_order, shuffle
+from lrp_bench.metrics.randomisation import Twin, forward_order, shuffle
 
 
 class Randomisation(Evaluator):
@@ -35,7 +34,7 @@ class Randomisation(Evaluator):
 
     sMPRT (Hedstroem et al. 2024) compares maps averaged over noisy inputs, x + n with n ~ N(0, sigma (max x - min x)).
 
-    Each step builds the method anew, for LRP a capture of the model: choose fewer steps on large networks.
+    Each step makes the method anew for the randomised model, unless it follows the weights of its model, as LRP does.
 
     Args:
         layers: how many steps to look at, evenly spaced, the last with every layer random; or the names of modules
@@ -65,6 +64,7 @@ class Randomisation(Evaluator):
         check_number("gate", gate, above=0, below=1)
         super().__init__(*self.kinds, "fractions")
         self.layers, self.draws, self.sigma, self.seed = layers, draws, sigma, seed
+        self.twin: Twin | None = None
         self.family = "smprt" if draws else "mprt"
         self.measures = _measures(self.family, gate)
 
@@ -79,12 +79,14 @@ class Randomisation(Evaluator):
         if self.draws:
             before = pixels(self._explained(context.method, explanation), x)
         fractions, after = [0.0], [before]
-        for fraction, model in self._randomised(context.model, x):
+        twin = self._twin_of(context.model, context.explainer)
+        for fraction in self._randomised(twin.model, x):
             try:
-                after.append(pixels(self._explained(context.explainer(model), explanation), x))
+                after.append(pixels(self._explained(twin.method(), explanation), x))
             except BenchError as error:
                 raise NotApplicable(f"The method cannot explain the randomised model: {error}") from error
             fractions.append(fraction)
+        self.twin = twin if twin.followed else None
         self.keep(
             spearman=torch.stack([_alike(before, other) for other in after], 1),
             magnitude=torch.stack([_alike(before.abs(), other.abs()) for other in after], 1),
@@ -93,6 +95,7 @@ class Randomisation(Evaluator):
 
     def compute(self) -> Scores:
         """The values and curves of all samples seen since the last reset."""
+        self.twin = None
         fractions, values, curves = self.kept("fractions")[0], {}, {}
         for kind in self.kinds:
             scores = self.kept(kind)
@@ -100,6 +103,19 @@ class Randomisation(Evaluator):
             values[f"{self.family}/{kind}_mean"] = scores[:, 1:].mean(1)
             curves[f"{self.family}/{kind}"] = Curve(fractions, scores)
         return Scores(values, self.measures, curves)
+
+    def reset(self) -> None:
+        """Forget all samples."""
+        super().reset()
+        self.twin = None
+
+    def _twin_of(self, model: nn.Module, make: Callable[[nn.Module], Explainer]) -> Twin:
+        """A copy of the model with its weights: that of the last batch, if its method could be kept."""
+        twin, self.twin = self.twin, None
+        if twin is None or twin.original is not model or twin.make is not make:
+            return Twin(model, make)
+        twin.restore()
+        return twin
 
     def _explained(self, method: Explainer, explanation: Explanation) -> Tensor:
         """The map of the class that was explained, the mean over noisy inputs if there are draws."""
@@ -112,15 +128,15 @@ class Randomisation(Evaluator):
         noisy = (x + scale * chance.normal_like(x, self.seed, Purpose.SMPRT_NOISE, draw) for draw in range(self.draws))
         return torch.stack([relevance_by(method, each, target) for each in noisy]).mean(0)
 
-    def _randomised(self, model: nn.Module, x: Tensor) -> Iterator[tuple[float, nn.Module]]:
-        """One copy of the model, after each step that is looked at, and the share of its layers that is random."""
-        twin, generator, done = copy.deepcopy(model), torch.Generator().manual_seed(self.seed), set[int]()
+    def _randomised(self, twin: nn.Module, x: Tensor) -> Iterator[float]:
+        """Randomises the layers; the share of them that is random, after each step that is looked at."""
+        generator, done = torch.Generator().manual_seed(self.seed), set[int]()
         order = forward_order(twin, x[:2])[::-1]
         stops = self._stops(order)
         for number, name in enumerate(order, start=1):
             shuffle(twin.get_submodule(name), generator, done)
             if number in stops:
-                yield number / len(order), twin
+                yield number / len(order)
 
     def _stops(self, order: list[str]) -> set[int]:
         count = len(order)
