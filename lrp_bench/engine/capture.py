@@ -64,9 +64,10 @@ class Program:
         pairs = [(self.constants[name], weights.get(known)) for name, known in self.weights.items()]
         return all(w is not None and (w.data_ptr(), w.shape) == (c.data_ptr(), c.shape) for c, w in pairs)
 
-    def read(self, weights: Mapping[str, Tensor]) -> None:
-        """Put these in the place of the weights it was captured with."""
+    def bound(self, weights: Mapping[str, Tensor]) -> Program:
+        """A copy that has read these weights; so does this one, in order not to hold on to others."""
         self.constants.update({name: weights[known].detach() for name, known in self.weights.items()})
+        return self.copy()
 
     def copy(self) -> Program:
         """One that may be rewritten while this one stays; the tensors are shared."""

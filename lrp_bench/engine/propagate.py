@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar, overload
 
@@ -18,10 +19,10 @@ from lrp_bench.engine.exported import check_inputs as check_inputs_of
 from lrp_bench.engine.exported import load_program, on_device
 from lrp_bench.engine.leaves import relevance_of, with_leaves
 from lrp_bench.engine.outputs import named_leaves
+from lrp_bench.engine.programs import Programs
 from lrp_bench.engine.rewrite import Covered, rewrite
 from lrp_bench.engine.rules import Rule
 from lrp_bench.engine.steps import Trace
-from lrp_bench.engine.structure import Structure, structure, weights_of
 
 V = TypeVar("V")
 
@@ -61,8 +62,7 @@ class LRP:
         self.composite = Uniform(rule) if isinstance(rule, Rule) else rule
         self.output = output
         self._captured: dict[object, tuple[fx.GraphModule, list[Covered]]] = {}
-        self._programs: dict[object, Program] = {}
-        self._structure: Structure | None = None
+        self._programs = Programs(self.model)
         self.weights_seen = self.weights_now()
         with torch.inference_mode(False):
             inputs = _copied(example)
@@ -119,29 +119,31 @@ class LRP:
             check_inputs_of(self.model, inputs)
         key = tuple((x.shape[1:], x.dtype, x.device) for x in inputs)
         if key not in self._captured:
-            captured = rewrite(self._capture(key, inputs), self.composite)
-            few = tuple(x[:2] for x in inputs) if isinstance(self.model, nn.Module) else inputs
-            with torch.no_grad():
-                expected = self._model_outputs(few)
-            check_capture(_forward(captured[0], few)[0], expected)
-            self._captured[key] = captured
+            self._captured[key] = self._bound(key, inputs) or self._rewritten(self._capture(key, inputs), inputs)
         return self._captured[key]
 
+    def _rewritten(self, program: Program, inputs: tuple[Tensor, ...]) -> tuple[fx.GraphModule, list[Covered]]:
+        """Made of the program, which is used up, and held against the model itself."""
+        rewritten = rewrite(program, self.composite)
+        few = tuple(x[:2] for x in inputs) if isinstance(self.model, nn.Module) else inputs
+        with torch.no_grad():
+            expected = self._model_outputs(few)
+        check_capture(_forward(rewritten[0], few)[0], expected)
+        return rewritten
+
+    def _bound(self, key: object, inputs: tuple[Tensor, ...]) -> tuple[fx.GraphModule, list[Covered]] | None:
+        """Made of a program that is kept; None where there is none, or where it is not the model's any more."""
+        program = self._programs.bound(key)
+        with suppress(BenchError):  # what forward reads outside of the model may be another
+            return None if program is None else self._rewritten(program, inputs)
+        return None
+
     def _capture(self, key: object, inputs: tuple[Tensor, ...]) -> Program:
-        """A program to rewrite, with the weights as they are: their values are not what a capture depends on."""
         if not isinstance(self.model, nn.Module):
             return from_exported(on_device(self.model, inputs[0].device), self.output)
-        now, weights = structure(self.model), weights_of(self.model)
-        if now is None or now != self._structure:
-            self._programs.clear()
-            self._structure = now
-        if key not in self._programs:
-            program = capture(self.model, inputs, self.output)
-            if not program.reads(weights):
-                return program
-            self._programs[key] = program
-        self._programs[key].read(weights)
-        return self._programs[key].copy()
+        program = capture(self.model, inputs, self.output)
+        self._programs.keep(key, program)
+        return program
 
     def _model_outputs(self, inputs: tuple[Tensor, ...]) -> list[Tensor]:
         if isinstance(self.model, nn.Module):
