@@ -12,6 +12,11 @@ from weakref import ref
 import torch
 from torch import Tensor, nn
 
+UNUSED = {  # capture sets the mode, and saves nothing
+    *("training", "_state_dict_hooks", "_state_dict_pre_hooks"),
+    *("_load_state_dict_pre_hooks", "_load_state_dict_post_hooks"),
+}
+
 
 @dataclass(frozen=True)
 class Structure:
@@ -71,8 +76,8 @@ class _Describing(pickle.Pickler):
         return id(value)
 
     def reducer_override(self, value: Any) -> Any:
-        """Modules by all their attributes, whatever they give for a copy, but for the mode, which capture sets."""
+        """Modules by all their attributes, whatever they give for a copy."""
         if isinstance(value, nn.Module):
-            used = {name: each for name, each in vars(value).items() if name != "training" and "state_dict" not in name}
+            used = {name: each for name, each in vars(value).items() if name not in UNUSED}
             return type(value), (type(value).forward,), used
         return (MethodType, (value.__func__, value.__self__)) if isinstance(value, MethodType) else NotImplemented
