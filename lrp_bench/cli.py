@@ -36,11 +36,10 @@ def main() -> None:
     sys.argv[1:] = flags_first(sys.argv[1:])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(sweep.INTERRUPTED))
     try:
-        with startup.uncollected():
-            _job()
+        _job()
     except KeyboardInterrupt as interrupt:
         sweep.close_open(interrupt)
-        log.error("Interrupted: what was finished is kept, and the next start goes on from there.")
+        log.error("Interrupted: what was finished is kept; the same command with sweep.resume=true goes on from there.")
         sys.exit(128 + signal.SIGINT)
     except SystemExit as end:  # a failed job, a bad command line, or SIGTERM
         sweep.close_open(end)
@@ -55,7 +54,7 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _job(cfg: DictConfig) -> None:
-    with startup.uncollected():  # in a launcher's worker nothing is imported yet
+    with startup.uncollected():
         from lrp_bench.contracts import BenchError
         from lrp_bench.run import run
 

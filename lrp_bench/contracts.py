@@ -184,6 +184,10 @@ class Run(Log, Protocol):
 
     id: str
 
+    def at(self, seconds: float) -> Log:
+        """The same run, to log what was measured then, in seconds since 1970; logged again it is there once."""
+        ...
+
     def log_model(self, model: nn.Module, example: Tensor) -> None:
         """Keep a model in eval mode; one that cannot be kept is told and left out. example: two or more inputs."""
         ...

@@ -6,12 +6,13 @@ import html
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrp_bench.contracts import Measure
-from lrp_bench.tracking.record import TAG_LENGTH
+from lrp_bench.tracking.record import TAG_LENGTH, clean
 
 if TYPE_CHECKING:  # the sweep's process starts without torch
     from lrp_bench.evaluation import Evaluation
@@ -39,7 +40,7 @@ def of_explanation(about: str, measures: Mapping[str, Measure], metrics: Mapping
 
 def of_sweep(command: str, table: str) -> str:
     """A sweep's description in Markdown: the command and the table."""
-    return shortened(f"    {command}\n\n{table}")
+    return shortened("\n".join([*(f"    {line}" for line in command.splitlines()), "", table]))
 
 
 def plain(text: str) -> str:
@@ -56,10 +57,14 @@ def shortened(text: str, longest: int = TAG_LENGTH) -> str:
 
 def beside_each_other(comparison: Comparison) -> dict[str, float]:
     """The headline measures of all methods, as <measure>/<method>, or <measure>/<setting>/<method>."""
-    cells = comparison.cells[[comparison.measures[name].headline for name in comparison.cells["measure"]]]
-    several = len(comparison.settings) > 1
-    names = cells[["measure", *(["setting"] if several else []), "method"]].astype(str).agg("/".join, axis=1)
-    return dict(zip(names, cells["shown"].astype(float), strict=True))
+    keys = ["measure", *(["setting"] if len(comparison.settings) > 1 else []), "method"]
+    found, seen = dict[str, float](), Counter[str]()
+    for row in comparison.cells[[*keys, "shown"]].to_dict("records"):
+        if comparison.measures[row["measure"]].headline:
+            name = clean("/".join(str(row[key]) for key in keys))
+            seen[name] += 1  # some differ only in what a key cannot hold
+            found[name if seen[name] == 1 else f"{name}:{seen[name]}"] = float(row["shown"])
+    return found
 
 
 def samples_table(evaluation: Evaluation, folder: Path) -> tuple[Path, dict[str, str]]:

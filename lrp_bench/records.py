@@ -17,6 +17,7 @@ from lrp_bench.data.text import TextData
 from lrp_bench.evaluation import Evaluation
 from lrp_bench.report import artifacts, maps, statistics
 from lrp_bench.report.maps import Maps
+from lrp_bench.tracking.record import without_secrets
 
 
 def keep(run: Log, evaluation: Evaluation, data: TensorData, config: str, folder: Path) -> None:
@@ -97,7 +98,7 @@ def _scores(evaluation: Evaluation, folder: Path) -> list[Path]:
 
 def _config(config: str, folder: Path) -> Path:
     path = folder / "config.yaml"
-    path.write_text(config, encoding="utf-8")
+    path.write_text(without_secrets(config), encoding="utf-8")
     return path
 
 

@@ -116,7 +116,8 @@ class Study:
             if self.parent and self.tracker.find(kind="explanation", fingerprint=fingerprint, parent=self.parent):
                 log.info("%s: scored before in this sweep", method)
                 return None
-            with self.record(method, params=self.settings, fingerprint=fingerprint) as record:
+            outbox = Outbox(folder, self.settings["tracker"])
+            with outbox.kept(), self.record(method, params=self.settings, fingerprint=fingerprint) as record:
                 two = islice(self.data.explained_batches(2), 1)
                 fitted = self.fitted(lambda untrained: self.evaluate(explainer, untrained, two))
                 batches = self.data.explained_batches(self.cfg.batch_size)
@@ -125,14 +126,14 @@ class Study:
                     evaluation = self.evaluate(explainer, fitted.model, batches, step)
                 for name, reason in evaluation.unavailable.items():
                     log.warning("No %s: %s", name.replace("/", " with "), reason)
-                self.hand_in(record, method, evaluation, fitted, folder)
+                self.hand_in(outbox, record, method, evaluation, fitted)
         if method != "random" and (first := first_samples(evaluation, self.data)):
             log.info("%s, first samples:\n%s", method, first)
         return evaluation
 
-    def hand_in(self, record: Run, method: str, evaluation: Evaluation, fitted: Fitted, folder: Path) -> None:
-        """Write the run's files into folder, and hand all that was found to the tracker."""
-        outbox = Outbox(folder, self.settings["tracker"])
+    def hand_in(self, outbox: Outbox, record: Run, method: str, evaluation: Evaluation, fitted: Fitted) -> None:
+        """Write the run's files into the outbox's folder, and hand all that was found to the tracker."""
+        folder = outbox.folder
         outbox.set_tags({"training_run": fitted.run_id})
         outbox.log_metrics(fitted.quality)
         log_explained_data(outbox, self.data)
@@ -170,26 +171,33 @@ class Study:
             step=step,
         )
 
+    @cached_property
+    def job(self) -> str:
+        """A sha256 of the config as written, by which a job is known that failed before its fingerprint was."""
+        text = json.dumps(OmegaConf.to_container(self.cfg, resolve=False), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
     def named(self, *groups: str) -> list[str]:
         """The names of the chosen options."""
         return [self.cfg.names[group] for group in groups]
 
     def record(
-        self, method: str, *, params: Mapping[str, object] | None = None, **tags: str
+        self, method: str, *, params: Mapping[str, object] | None = None, fingerprint: str = ""
     ) -> AbstractContextManager[Run]:
         """Open the tracker's run of a method."""
         dataset, model = self.named("dataset", "model")
-        tags |= {"dataset": dataset, "model": model, "method": method, "seed": str(self.cfg.seed)}
+        tags = {"dataset": dataset, "model": model, "method": method, "seed": str(self.cfg.seed), "job": self.job}
+        tags |= {"fingerprint": fingerprint} if fingerprint else {}
         name = f"{method} on {dataset}, {model}"
         return self.tracker.run(name, kind="explanation", parent=self.parent, params=params, tags=tags)
 
     @contextmanager
-    def failing(self, method: str) -> Iterator[None]:
+    def failing(self, method: str, fingerprint: str = "") -> Iterator[None]:
         """Give what fails before a method's run is open a failed run, so that the table names it."""
         try:
             yield
         except Exception:
-            with self.record(method):
+            with self.record(method, fingerprint=fingerprint):
                 raise
 
     def fingerprint(self, explainer: DictConfig) -> str:
@@ -210,7 +218,7 @@ class Study:
             return
         locks = Path(self.cfg.paths.outputs) / "locks"
         lock = FileLock(locks / f"{self.parent}-{fingerprint[:16]}.lock")
-        with self.failing(method), writing(locks):
+        with self.failing(method, fingerprint=fingerprint), writing(locks):
             locks.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,13 +12,14 @@ from contextlib import contextmanager
 def uncollected() -> Iterator[None]:
     """While much is imported, no search for garbage, which takes a third of the time and finds none.
 
-    What is there at the end of the first such block counts as staying for good. Within another such block, its end
-    is where the search begins again.
+    What is there at the end of a block that imported something is not searched later on either.
     """
+    searched, imported = gc.isenabled(), len(sys.modules)
     gc.disable()
     try:
         yield
     finally:
-        if not gc.get_freeze_count():
+        if len(sys.modules) > imported:
             gc.freeze()
-        gc.enable()
+        if searched:
+            gc.enable()

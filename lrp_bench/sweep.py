@@ -12,9 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+
+from lrp_bench.startup import uncollected
 
 PARENT = "LRP_BENCH_PARENT_RUN"  # how a job, in whatever process, knows its sweep
 
@@ -67,15 +70,20 @@ class Sweep(Callback):
         self.close()
 
     def _start(self, config: DictConfig, folder: Path) -> None:
-        from lrp_bench.contracts import BenchError
-        from lrp_bench.tracking.preflight import check_folder
-
         if str(config.tracker._target_).startswith("lrp_bench.tracking.memory."):
             return  # what stays in a job's memory has no parent
         typed: list[str] = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)  # type: ignore[assignment]
         self.command = " ".join(["python -m lrp_bench", *typed])
         self.folder = folder.resolve()
-        params = {"command": self.command, "folder": str(folder)}
+        with uncollected():
+            self._begin(config, typed, str(folder))
+        _open.append(self)
+
+    def _begin(self, config: DictConfig, typed: Sequence[str], folder: str) -> None:
+        from lrp_bench.contracts import BenchError
+        from lrp_bench.tracking.preflight import check_folder
+
+        params = {"command": self.command, "folder": folder}
         tags = {"fingerprint": fingerprint(config), "experiment": experiment(config, typed)}
         try:
             self.tracker = instantiate(config.tracker)
@@ -85,7 +93,6 @@ class Sweep(Callback):
                 self.parent = self.tracker.start(name(typed), kind="sweep", params=params, tags=tags).id
         except Exception as error:
             sys.exit(str(error.__cause__ if isinstance(error.__cause__, BenchError) else error))
-        _open.append(self)
 
     def _earlier(self, fingerprint: str) -> str | None:
         """The sweep to go on with. Ends the command where the same sweep was finished."""
@@ -95,6 +102,7 @@ class Sweep(Callback):
         unfinished: str | None = self.tracker.find(kind="sweep", fingerprint=fingerprint, status="")
         if unfinished:
             log.info("Going on with the unfinished sweep %s", unfinished)
+            self.tracker.reopen(unfinished)
         return unfinished
 
     def close(self, cause: BaseException | None = None) -> None:
@@ -164,9 +172,21 @@ def fingerprint(config: DictConfig) -> str:
     whole: dict[str, Any] = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
     hydra = whole.pop("hydra")
     facts = {group: each for group, each in whole.items() if not group.startswith(NEUTRAL)}
-    swept = [o for o in hydra["overrides"]["task"] if "," in o]
-    text = json.dumps([facts, hydra["sweeper"].get("params"), swept, provenance.code()], sort_keys=True, default=str)
+    typed = OverridesParser.create().parse_overrides(hydra["overrides"]["task"])
+    swept = [override.input_line for override in typed if override.is_sweep_override()]
+    outside = [_told(config, "paths.data"), _content(config), provenance.code(), provenance.versions()]
+    text = json.dumps([facts, hydra["sweeper"].get("params"), swept, outside], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _told(config: DictConfig, key: str) -> str:
+    return str(OmegaConf.select(config, key, default="", throw_on_resolution_failure=False))
+
+
+def _content(config: DictConfig) -> str:
+    """A sha256 of the file that holds the model, where there is one."""
+    path = Path(_told(config, "model.path"))
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def parent_of_this_job() -> str | None:

@@ -58,6 +58,25 @@ def test_several_settings_are_told_apart() -> None:
     assert notes.beside_each_other(comparison) == {"srg/a/zplus": 1.0, "srg/b/zplus": 2.0}
 
 
+def test_names_that_a_key_cannot_tell_apart_are_numbered() -> None:
+    methods = ["layered(a=[1,0])", "layered(a=1,0)", "flat"]
+    cells = pd.DataFrame({"measure": "srg", "setting": "a", "method": methods, "shown": [1.0, 2.0, 3.0]})
+    comparison: Any = SimpleNamespace(cells=cells, measures=MEASURES, settings=("a",))
+    found = notes.beside_each_other(comparison)
+    assert list(found.values()) == [1.0, 2.0, 3.0]
+    assert [name.endswith(":2") for name in found] == [False, True, False]
+
+
+def test_where_nothing_was_measured_nothing_is_beside_each_other() -> None:
+    cells = pd.DataFrame({"measure": [], "setting": [], "method": [], "shown": []})
+    comparison: Any = SimpleNamespace(cells=cells, measures={}, settings=())
+    assert notes.beside_each_other(comparison) == {}
+
+
+def test_a_command_stays_one_block_of_code() -> None:
+    assert notes.of_sweep("a=1\n# b", "| t |").splitlines() == ["    a=1", "    # b", "", "| t |"]
+
+
 def test_the_table_of_samples_is_plain_json(tmp_path: Path) -> None:
     evaluation: Any = SimpleNamespace(
         index=torch.tensor([7, 9]),

@@ -164,6 +164,36 @@ def test_a_fingerprint_is_of_what_decides_the_numbers() -> None:
         assert first != sweep.fingerprint(other)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("seed=range(2)", "seed=range(3)"),
+        ("rule=glob(eps*)", "rule=glob(z*)"),
+        ("rule=epsilon,gamma", "rule=epsilon,zplus"),
+    ],
+)
+def test_sweeps_of_other_values_are_other_sweeps(one: str, other: str) -> None:
+    assert sweep.fingerprint(composed(one)) != sweep.fingerprint(composed(other))
+
+
+def test_other_content_of_a_model_file_other_data_and_another_torch_are_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.pt2").write_bytes(b"one")
+    given = composed("model=pt2")
+    sweep.OmegaConf.update(given, "model.path", f"{tmp_path}/model.pt2")
+    first = sweep.fingerprint(given)
+    assert sweep.fingerprint(given) == first
+    (tmp_path / "model.pt2").write_bytes(b"two")
+    second = sweep.fingerprint(given)
+    assert second != first
+    sweep.OmegaConf.update(given, "paths.data", "elsewhere")
+    third = sweep.fingerprint(given)
+    assert third != second
+    monkeypatch.setattr(provenance, "versions", dict)
+    assert sweep.fingerprint(given) != third
+
+
 def test_a_sweep_goes_on_with_the_code_it_began_with_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "metrics").mkdir()
     measure, other = tmp_path / "metrics" / "flipping.py", tmp_path / "cli.py"

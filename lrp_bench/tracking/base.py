@@ -48,6 +48,10 @@ class RunTracker(ABC):
         """Close a run: status, `error` tag, and what it cost (see `provenance.cost`)."""
 
     @abstractmethod
+    def reopen(self, run_id: str) -> None:
+        """Go on with a run that ended, or whose process did, as one of this process; `end` adds to its seconds."""
+
+    @abstractmethod
     def resume(self, run_id: str) -> Run:
         """A handle on a run that is there already, to add to it, also after it ended."""
 

@@ -39,6 +39,10 @@ class Record:
     began: float = field(default_factory=time.time)
     cpu_began: float = field(default_factory=time.process_time)
 
+    def at(self, seconds: float) -> Record:
+        """The same: nothing here bears a time."""
+        return self
+
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Record numbers; values that are not finite are left out."""
         for name, value in finite(metrics).items():
@@ -94,6 +98,13 @@ class MemoryTracker(RunTracker):
         record.status, tags = outcome(error)
         record.set_tags(tags)
         record.log_metrics(provenance.cost(time.time() - record.began, record.cpu_began))
+
+    def reopen(self, run_id: str) -> None:
+        """Go on with a run that ended."""
+        record = self.runs[run_id]
+        record.status, record.cpu_began = "RUNNING", time.process_time()
+        record.began = time.time() - record.metrics.get("seconds", 0.0)
+        record.tags.pop("error", None)
 
     def resume(self, run_id: str) -> Record:
         """A handle on a run that is there already."""

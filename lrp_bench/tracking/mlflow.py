@@ -11,14 +11,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.tracking import preflight, provenance
 from lrp_bench.tracking.base import RunTracker
 from lrp_bench.tracking.load import Load
-from lrp_bench.tracking.record import MESSAGE_LENGTH, clean, finite, flatten, outcome, tag_text
+from lrp_bench.tracking.record import MESSAGE_LENGTH, clean, finite, flatten, outcome, tag_text, without_secrets
 from lrp_bench.tracking.store import Store, connect, make_database, reaching
 
 if TYPE_CHECKING:
@@ -33,18 +33,23 @@ PARAMS_PER_BATCH = 100
 class MLflowRun:
     """One run of an MLflow store."""
 
-    def __init__(self, run_id: str, store: Store) -> None:
+    def __init__(self, run_id: str, store: Store, measured: int | None = None) -> None:
         self.id = run_id
         self._store = store
+        self._measured = measured  # milliseconds since 1970; None is now
+
+    def at(self, seconds: float) -> MLflowRun:
+        """The same run, whose metrics bear this time: MLflow keeps what is logged twice at one time once."""
+        return MLflowRun(self.id, self._store, int(1000 * seconds))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Record numbers; values that are not finite are left out."""
-        self._log([Metric(name, value, _now(), step) for name, value in finite(metrics).items()])
+        self._log([Metric(name, value, self._time(), step) for name, value in finite(metrics).items()])
 
     def log_curve(self, name: str, values: Sequence[float], steps: Sequence[int]) -> None:
         """Record one metric at several steps."""
         points = [(finite({name: value}), step) for value, step in zip(values, steps, strict=True)]
-        self._log([Metric(clean(name), *point.values(), _now(), step) for point, step in points if point])
+        self._log([Metric(clean(name), *point.values(), self._time(), step) for point, step in points if point])
 
     def log_file(self, path: Path, folder: str = "") -> None:
         """Store a copy of a file as an artifact."""
@@ -90,6 +95,9 @@ class MLflowRun:
         with reaching(self._store.uri):
             self._store.client.log_batch(self.id, tags=[RunTag(key, value) for key, value in tag_text(tags).items()])
 
+    def _time(self) -> int:
+        return _now() if self._measured is None else self._measured
+
     def _log(self, metrics: list[Metric]) -> None:
         for start in range(0, len(metrics), METRICS_PER_BATCH):
             with reaching(self._store.uri):
@@ -112,7 +120,7 @@ class MLflowTracker(RunTracker):
         self.experiment = experiment
         self.artifacts = Path(artifacts).expanduser().resolve()
         self.timeout = timeout
-        self._cpu_began: dict[str, float] = {}  # of the runs that are open in this process
+        self._opened: dict[str, tuple[float, float]] = {}  # runs of this process: time, and processor time
         self._load = Load(self.uri, system_metrics)
         make_database(self.uri)
         client = connect(self.uri, timeout)
@@ -138,7 +146,7 @@ class MLflowTracker(RunTracker):
         with reaching(self.uri):
             info = self.store.client.create_run(self.store.experiment_id, tags=held, run_name=name).info
         run = self.resume(info.run_id)
-        self._cpu_began[run.id] = time.process_time()
+        self._opened[run.id] = time.time(), time.process_time()
         if kind != "sweep":
             self._load.watch(run.id)
         try:
@@ -161,12 +169,20 @@ class MLflowTracker(RunTracker):
                 raise
             logger.warning("Run %s is not marked %s: %s", run_id, status, unreachable)  # `error` is the one to tell
 
+    def reopen(self, run_id: str) -> None:
+        """Go on with a run that ended, or whose process did, as one of this process; `end` adds to its seconds."""
+        with reaching(self.uri):
+            stored = self.store.client.get_run(run_id)
+            self._forget_error(stored)
+            self.store.client.update_run(run_id, status="RUNNING")
+        self.resume(run_id).set_tags(provenance.describe())
+        self._opened[run_id] = time.time() - stored.data.metrics.get("seconds", 0.0), time.process_time()
+
     def finish(self, run_id: str, ended: float) -> None:
         """Mark a run FINISHED as of then, in seconds since 1970, whatever it was marked before."""
         with reaching(self.uri):
             stored = self.store.client.get_run(run_id)
-            if "error" in stored.data.tags:
-                self.store.client.delete_tag(run_id, "error")
+            self._forget_error(stored)
             self.resume(run_id).log_metrics({"seconds": ended - stored.info.start_time / 1000})
             self.store.client.set_terminated(run_id, "FINISHED", end_time=int(1000 * ended))
 
@@ -181,10 +197,11 @@ class MLflowTracker(RunTracker):
 
     def page(self, run_id: str) -> str:
         """Where a reader finds a run: a link where there is a server, else the store."""
-        if not self.uri.startswith("http"):
-            return self.uri
+        public = without_secrets(self.uri)
+        if not public.startswith("http"):
+            return public
         place = f"experiments/{self.store.experiment_id}/runs/{run_id}"
-        return f"{self.uri}/#/{place}?workflowType=machine_learning"  # without that MLflow opens its GenAI view
+        return f"{public}/#/{place}?workflowType=machine_learning"  # without that MLflow opens its GenAI view
 
     def children(self, parent: str) -> list[str]:
         """Ids of the runs whose parent is this run, in the order they started."""
@@ -210,12 +227,17 @@ class MLflowTracker(RunTracker):
         return [run.info.run_id for run in gone]
 
     def _close(self, run_id: str, status: str, tags: Mapping[str, str]) -> None:
-        run, began = self.resume(run_id), self.store.client.get_run(run_id).info.start_time
         self._load.leave(run_id)
+        run = self.resume(run_id)
         if tags:
             run.set_tags(tags)
-        run.log_metrics(provenance.cost((_now() - began) / 1000, self._cpu_began.pop(run_id, float("nan"))))
+        began, cpu_began = self._opened.pop(run_id, (float("nan"), float("nan")))
+        run.log_metrics(provenance.cost(time.time() - began, cpu_began))
         self.store.client.set_terminated(run_id, status)
+
+    def _forget_error(self, run: Run) -> None:
+        if "error" in run.data.tags:
+            self.store.client.delete_tag(run.info.run_id, "error")
 
     def _experiment_id(self, client: MlflowClient) -> str:
         found = client.get_experiment_by_name(self.experiment) or self._create_experiment(client)

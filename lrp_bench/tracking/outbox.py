@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from lrp_bench.contracts import BenchError, Log, Run
+from lrp_bench.contracts import BenchError, Run
 from lrp_bench.tracking import provenance
+from lrp_bench.tracking.record import without_secrets
 
 UNSENT = "unsent.json"
 
@@ -25,6 +28,7 @@ class Outbox:
     def __init__(self, folder: Path, tracker: Mapping[str, object]) -> None:
         self.folder = folder
         self.tracker = {key: value for key, value in tracker.items() if not key.startswith("_")}
+        self.handed = False
         self.metrics: dict[str, float] = {}
         self.calls: list[tuple[str, list[object]]] = []
 
@@ -49,19 +53,31 @@ class Outbox:
         """Take tags."""
         self._take("set_tags", dict(tags))
 
-    def hand_over(self, run: Run) -> None:
-        """Log everything to `run`. Raises BenchError, which says how to send it later, where that fails."""
-        self.log_metrics({"peak_memory_mib": provenance.peak_memory()})
-        told = {"run": run.id, "tracker": self.tracker, "ended": time.time(), "calls": self.calls}
-        path = self.folder / UNSENT
-        path.write_text(json.dumps(told), encoding="utf-8")
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """What is handed over within stays in the folder, too, until all that is done within went well.
+
+        A BenchError says how to send it later.
+        """
         try:
-            _repeat(self.calls, run, self.folder)
+            yield
         except BenchError as error:
+            if not self.handed:
+                raise
             raise BenchError(
                 f"{error} What was measured is kept: python -m lrp_bench.tracking send {self.folder}"
             ) from error
-        path.unlink()
+        (self.folder / UNSENT).unlink(missing_ok=True)  # who sent it meanwhile has taken it
+
+    def hand_over(self, run: Run) -> None:
+        """Log everything to `run`. Raises BenchError where that fails."""
+        self.log_metrics({"peak_memory_mib": provenance.peak_memory()})
+        told = {"run": run.id, "tracker": self.tracker, "ended": time.time(), "calls": self.calls}
+        draft = self.folder / f".{UNSENT}"
+        draft.write_text(json.dumps(told), encoding="utf-8")
+        draft.replace(self.folder / UNSENT)
+        self.handed = True
+        _repeat(told, run, self.folder)
 
     def _take(self, name: str, *arguments: object) -> None:
         self.calls.append((name, list(arguments)))
@@ -70,30 +86,40 @@ class Outbox:
 def send(folder: Path, uri: str | None = None) -> list[str]:
     """Hand over what was left unsent in a folder and those below it; the ids of the runs, which are FINISHED now.
 
-    uri: the store's address, where it has another one by now. Raises BenchError where there is nothing to send, or the
-    store does not answer or does not know the run; what was not sent stays.
+    uri: the store's address, where it has another one by now. Raises BenchError where there is nothing to send, and,
+    when all others are sent, where the store does not answer or know a run, or a file is damaged; these stay.
     """
-    from lrp_bench.tracking.mlflow import MLflowTracker
-
     found = sorted(folder.rglob(UNSENT))
     if not found:
         raise BenchError(f"Expected {UNSENT} in {folder} or below, got none: nothing was left unsent there.")
-    sent = []
+    sent, failed = [], []
     for path in found:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        tracker = MLflowTracker(**told["tracker"] | ({"uri": uri} if uri else {}))
-        run = tracker.resume(told["run"])
-        _repeat(told["calls"], run, path.parent)
-        tracker.finish(run.id, told["ended"])
-        path.unlink()
-        logger.info("Sent %s to %s, run %s", path.parent, tracker.uri, run.id)
-        sent.append(run.id)
+        try:
+            sent.append(_send(path, uri))
+        except (BenchError, OSError, ValueError, KeyError) as error:
+            failed.append(f"{path}: {error}")
+    if failed:
+        raise BenchError(f"Expected to send everything, got what was not sent and stays: {'; '.join(failed)}")
     return sent
 
 
-def _repeat(calls: Sequence[tuple[str, list[object]]], run: Log, folder: Path) -> None:
-    for name, arguments in calls:
+def _send(path: Path, uri: str | None) -> str:
+    from lrp_bench.tracking.mlflow import MLflowTracker
+
+    told = json.loads(path.read_text(encoding="utf-8"))
+    tracker = MLflowTracker(**told["tracker"] | ({"uri": uri} if uri else {}))
+    run = tracker.resume(told["run"])
+    _repeat(told, run, path.parent)
+    tracker.finish(run.id, told["ended"])
+    path.unlink(missing_ok=True)
+    logger.info("Sent %s to %s, run %s", path.parent, without_secrets(tracker.uri), run.id)
+    return run.id
+
+
+def _repeat(told: Mapping[str, Any], run: Run, folder: Path) -> None:
+    log = run.at(told["ended"])  # what came through the first time is not there twice
+    for name, arguments in told["calls"]:
         if name == "log_file":
-            run.log_file(folder / str(arguments[0]), *map(str, arguments[1:]))
+            log.log_file(folder / str(arguments[0]), *map(str, arguments[1:]))
         else:
-            getattr(run, name)(*arguments)
+            getattr(log, name)(*arguments)

@@ -22,7 +22,7 @@ DISTRIBUTIONS = ("captum", "hydra-core", "mlflow", "pytorch-lightning", "torch",
 HOST = socket.gethostname()
 PACKAGE = Path(lrp_bench.__file__).parent
 CHECKOUT = PACKAGE.parent
-DECIDES = ("chance.py", "evaluation.py", "data", "engine", "explainers", "metrics", "models", "training")
+DECIDES = ("chance.py", "evaluation.py", "run.py", "data", "engine", "explainers", "metrics", "models", "training")
 
 
 def describe() -> dict[str, str]:
@@ -35,7 +35,7 @@ def describe() -> dict[str, str]:
         "mlflow.source.name": "lrp_bench",
         "mlflow.source.type": "LOCAL",
         **_user(),
-        **_versions(),
+        **versions(),
         **_commit(CHECKOUT),
     }
 
@@ -110,12 +110,13 @@ def _user() -> dict[str, str]:
         return {}
 
 
-def _versions() -> dict[str, str]:
-    versions = {"version.lrp_bench": lrp_bench.__version__, "version.python": platform.python_version()}
+def versions() -> dict[str, str]:
+    """Tags that name what decides numbers beside the code: Python and the packages it rests on."""
+    found = {"version.lrp_bench": lrp_bench.__version__, "version.python": platform.python_version()}
     for name in DISTRIBUTIONS:
         with suppress(PackageNotFoundError):
-            versions[f"version.{name}"] = version(name)
-    return versions
+            found[f"version.{name}"] = version(name)
+    return found
 
 
 def _commit(folder: Path) -> dict[str, str]:

@@ -22,8 +22,17 @@ def clean(name: str) -> str:
     return posixpath.normpath(re.sub(r"[^\w./:\- ]+", "_", name)).strip("/_ ")[:KEY_LENGTH]
 
 
+def without_secrets(text: str) -> str:
+    """A text whose addresses are without user and password.
+
+    >>> without_secrets("tracker.uri=postgresql://me:word@host:5432/runs seed=1")
+    'tracker.uri=postgresql://host:5432/runs seed=1'
+    """
+    return re.sub(r"(\w://)[^\s/]*@", r"\1", text)
+
+
 def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, str]:
-    """Nested mappings as one level of dotted keys and text values, cut at 6000 characters.
+    """Nested mappings as one level of dotted keys and text values, cut at 6000 characters, without passwords.
 
     >>> flatten({"rule": {"epsilon": 1e-6, "stabilizer": None}})
     {'rule.epsilon': '1e-06', 'rule.stabilizer': 'None'}
@@ -34,7 +43,7 @@ def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping) and value:
             flat |= flatten(value, f"{name}.")
         else:
-            flat[clean(name)] = str(value)[:VALUE_LENGTH]
+            flat[clean(name)] = without_secrets(str(value))[:VALUE_LENGTH]
     return flat
 
 
@@ -44,8 +53,8 @@ def finite(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def tag_text(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags under clean keys, short enough for every store."""
-    return {clean(key): str(value)[:TAG_LENGTH] for key, value in tags.items()}
+    """Tags under clean keys, short enough for every store, without passwords."""
+    return {clean(key): without_secrets(str(value))[:TAG_LENGTH] for key, value in tags.items()}
 
 
 def outcome(error: BaseException | None) -> tuple[str, dict[str, str]]:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.tracking import preflight
+from lrp_bench.tracking.record import without_secrets
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs a traceback for what is raised anyway
 
@@ -28,8 +29,9 @@ def reaching(uri: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, CommandError, OSError) as error:
         cause = _root(error)
+        told = f"{type(cause).__name__}: {str(cause)[:500]}"
         raise BenchError(
-            f"Expected the MLflow store {uri} to answer, got {type(cause).__name__}: {str(cause)[:500]}: check that it "
+            f"Expected the MLflow store {without_secrets(uri)} to answer, got {without_secrets(told)}: check that it "
             "is reachable, and that its disk is writable and not full."
         ) from error
 

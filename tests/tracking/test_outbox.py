@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lrp_bench.contracts import BenchError, Log
+from lrp_bench.contracts import BenchError, Log, Run
 from lrp_bench.tracking.memory import MemoryTracker
-from lrp_bench.tracking.mlflow import MLflowTracker
+from lrp_bench.tracking.mlflow import MLflowRun, MLflowTracker
 from lrp_bench.tracking.outbox import UNSENT, Outbox, send
 
 
@@ -34,7 +34,9 @@ def test_a_tracker_gets_what_it_would_have_got_at_once(folder: Path) -> None:
     direct, handed = (tracker.start("run", kind="explanation") for _ in "12")
     tell(direct, folder)
     tell(outbox, folder)
-    outbox.hand_over(handed)
+    with outbox.kept():
+        outbox.hand_over(handed)
+        assert (folder / UNSENT).exists()
     assert handed.metrics.pop("peak_memory_mib") > 1
     handed.curves.pop("peak_memory_mib")
     for kept in ("metrics", "curves", "tags", "files", "data"):
@@ -57,8 +59,8 @@ def test_what_a_store_did_not_take_is_sent_from_wherever_it_lies_now(
     tell(outbox, folder)
     run = mlflow_tracker.start("run", kind="explanation")
     with monkeypatch.context() as patch:
-        patch.setattr(run, "log_curve", full)
-        with pytest.raises(BenchError, match=rf"room.* send {folder}") as caught:
+        patch.setattr(MLflowRun, "log_file", full)
+        with pytest.raises(BenchError, match=rf"room.* send {folder}") as caught, outbox.kept():
             outbox.hand_over(run)
     mlflow_tracker.end(run.id, caught.value)
     moved = folder.rename(tmp_path_factory.mktemp("else") / "where")
@@ -67,9 +69,58 @@ def test_what_a_store_did_not_take_is_sent_from_wherever_it_lies_now(
     assert (stored.info.status, stored.data.tags["method"], stored.data.metrics["srg"]) == ("FINISHED", "zplus", 0.75)
     assert "error" not in stored.data.tags
     assert stored.data.metrics["curve"] == 0.5
+    points = mlflow_tracker.store.client.get_metric_history(run.id, "curve")
+    assert sorted((point.step, point.value) for point in points) == [(0, 1.0), (10, 0.5)]  # logged twice, there once
     assert stored.inputs.dataset_inputs[0].dataset.digest == "digest"
     with pytest.raises(BenchError, match="nothing was left unsent"):
         send(moved)
+
+
+def test_a_run_that_could_not_be_ended_is_kept_and_sent(
+    mlflow_tracker: MLflowTracker, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = {"uri": mlflow_tracker.uri, "experiment": mlflow_tracker.experiment, "artifacts": str(folder)}
+    outbox = Outbox(folder, where)
+    tell(outbox, folder)
+
+    def gone(*_: object) -> None:
+        raise BenchError("Expected a store, got none.")
+
+    def work() -> None:
+        with monkeypatch.context() as patch, outbox.kept(), mlflow_tracker.run("run", kind="explanation") as run:
+            made.append(run)
+            outbox.hand_over(run)
+            patch.setattr(mlflow_tracker, "end", gone)
+
+    made: list[Run] = []
+    with pytest.raises(BenchError, match=f"got none. .* send {folder}"):
+        work()
+    (run,) = made
+    assert mlflow_tracker.store.client.get_run(run.id).info.status == "RUNNING"
+    assert send(folder) == [run.id]
+    assert mlflow_tracker.store.client.get_run(run.id).info.status == "FINISHED"
+
+
+def test_what_failed_before_it_was_handed_over_leaves_what_lies_there(folder: Path) -> None:
+    (folder / UNSENT).write_text("of an earlier run")
+    with pytest.raises(BenchError, match=r"^Expected a model, got none\.$"), Outbox(folder, {}).kept():
+        raise BenchError("Expected a model, got none.")
+    assert (folder / UNSENT).read_text() == "of an earlier run"
+
+
+def test_one_that_cannot_be_sent_does_not_hold_up_the_others(mlflow_tracker: MLflowTracker, folder: Path) -> None:
+    where = {"uri": mlflow_tracker.uri, "experiment": mlflow_tracker.experiment, "artifacts": str(folder)}
+    run = mlflow_tracker.start("run", kind="explanation")
+    for name, text in {
+        "a": '{"run": ',
+        "b": json.dumps({"run": run.id, "tracker": where, "ended": 1e9, "calls": []}),
+    }.items():
+        (folder / name).mkdir()
+        (folder / name / UNSENT).write_text(text)
+    with pytest.raises(BenchError, match=f"{folder}/a/{UNSENT}: "):
+        send(folder)
+    assert mlflow_tracker.store.client.get_run(run.id).info.status == "FINISHED"
+    assert [path.parent.name for path in folder.rglob(UNSENT)] == ["a"]
 
 
 def test_a_store_that_does_not_know_the_run_leaves_it_unsent(mlflow_tracker: MLflowTracker, folder: Path) -> None:

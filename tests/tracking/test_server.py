@@ -206,7 +206,7 @@ def test_what_a_server_that_went_away_has_missed_is_sent_when_it_is_back(
         run = tracker.start("job", kind="explanation")
         run.log_metrics({"before": 1.0})
         stop(process)
-        with pytest.raises(BenchError, match=f"lrp_bench.tracking send {folder}") as caught:
+        with pytest.raises(BenchError, match=f"lrp_bench.tracking send {folder}") as caught, outbox.kept():
             outbox.hand_over(run)
         tracker.end(run.id, caught.value)
     assert json.loads((folder / UNSENT).read_text())["run"] == run.id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -157,6 +158,32 @@ def test_a_sweep_opens_and_closes_in_different_places(tracker: RunTracker, see: 
     assert see(sweep.id).metrics["best"] == 1.0
     tracker.end(sweep.id, KeyboardInterrupt())
     assert see(sweep.id).status == "KILLED"
+
+
+def test_a_run_that_is_gone_on_with_is_one_of_this_process(tracker: RunTracker, see: Callable[[str], Seen]) -> None:
+    sweep = tracker.start("sweep", kind="sweep", tags={"pid": "1"})
+    tracker.end(sweep.id, KeyboardInterrupt())
+    first = see(sweep.id).metrics["seconds"]
+    tracker.reopen(sweep.id)
+    assert see(sweep.id).status == "RUNNING"
+    assert "error" not in see(sweep.id).tags
+    time.sleep(0.02)
+    tracker.end(sweep.id)
+    assert see(sweep.id).status == "FINISHED"
+    assert first + 0.02 <= see(sweep.id).metrics["seconds"] < first + 10
+    assert "error" not in see(sweep.id).tags
+
+
+def test_no_password_is_stored(tracker: RunTracker, see: Callable[[str], Seen]) -> None:
+    uri = "postgresql://me:s3cret@host:5432/runs"
+    with tracker.run(
+        "run", kind="training", params={"tracker": {"uri": uri}}, tags={"command": f"--uri={uri} -m"}
+    ) as run:
+        run.set_tags({"note": f"in {uri}, and http://me@host/x"})
+    kept = see(run.id)
+    assert kept.params == {"tracker.uri": "postgresql://host:5432/runs"}
+    assert kept.tags["command"] == "--uri=postgresql://host:5432/runs -m"
+    assert kept.tags["note"] == "in postgresql://host:5432/runs, and http://host/x"
 
 
 def test_a_sweep_that_never_began_leaves_nothing(tracker: RunTracker) -> None:
