@@ -12,6 +12,8 @@ CONDITIONS = (  # groups of the config
     *("samples", "target", "background", "batch_size", "device", "threads"),
     *("trainer", "baselines", "metric", "imputer"),
 )
+SEEDS = ("seed", "random_state")  # last words of the keys that follow a run's seed
+PLACES = ("dataset.root", "dataset.cache")
 
 
 def is_random(label: str) -> bool:
@@ -56,7 +58,7 @@ def _told(runs: pd.DataFrame) -> list[dict[str, str]]:
 def _is_condition(key: str) -> bool:
     if key.startswith("names."):
         return key.removeprefix("names.") in CONDITIONS
-    return key.split(".")[0] in CONDITIONS and not key.endswith(".seed")
+    return key.split(".")[0] in CONDITIONS and not _is_seed(key)
 
 
 def _seeds_explained_other_samples(runs: pd.DataFrame, told: Sequence[Mapping[str, str]]) -> bool:
@@ -82,14 +84,40 @@ def _words(factors: Mapping[str, str]) -> str:
 
 
 def _labels(group: pd.DataFrame) -> pd.Series[str]:
-    """Runs of one method in one setting: one row of the table if they can be averaged, else a row each."""
-    if group["seed"].is_unique and len(set(group["samples"])) == 1:
+    """Runs of one method in one setting: a row of the table for those that differ in the seed alone, else a row each."""
+    every = differing(list(group["settings"]))
+    decisive = _apart(group, [key for key in every if _decides(key, str(group["method"].iloc[0]))])
+    alike = [part for _, part in group.groupby(decisive, sort=False)]
+    if any(not part["seed"].is_unique or len(set(part["samples"])) > 1 for part in alike):
+        decisive = _apart(group, [key for key in every if not key.startswith("names.")], each=True)
+    elif len(alike) == 1:
         return group["method"]
-    keys = [key for key in differing(list(group["settings"])) if not key.startswith("names.")]
-    words = [", ".join(f"{k}={v}" for k, v in shortened(each, keys).items()) for each in group["settings"]]
+    return group["method"] + " (" + decisive + ")"
+
+
+def _apart(group: pd.DataFrame, keys: Sequence[str], *, each: bool = False) -> pd.Series[str]:
+    """What tells runs apart by these settings, or each run: in words, where these fit and do, else by a run's id."""
+    values = [str([settings.get(key) for key in keys]) for settings in group["settings"]]
+    parts = pd.Series(group.index if each else values, index=group.index)
+    words = [", ".join(f"{k}={v}" for k, v in shortened(settings, keys).items()) for settings in group["settings"]]
     told = pd.Series(words, index=group.index)
-    apart = told if told.is_unique and (told.str.len() <= LONGEST).all() else group.index.str.slice(0, 8)
-    return group["method"] + " (" + apart + ")"
+    if told.nunique() == parts.nunique() and (told.str.len() <= LONGEST).all():
+        return told
+    first = parts.map({part: run for run, part in reversed(list(parts.items()))})
+    return first.str.slice(0, 8)
+
+
+def _decides(key: str, method: str) -> bool:
+    """Whether a setting beside seed and condition decides a method's numbers.
+
+    A rule is a setting of the explainer that uses it, and the random map's run has the settings of any other method.
+    """
+    own = "control" if is_random(method) else "explainer"
+    return key.split(".")[0] in (own, "dataset", "model") and key not in PLACES and not _is_seed(key)
+
+
+def _is_seed(key: str) -> bool:
+    return key.rpartition(".")[2] in SEEDS
 
 
 def differing(settings: Sequence[Mapping[str, str]]) -> list[str]:

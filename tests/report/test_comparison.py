@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -102,6 +103,29 @@ def test_runs_that_cannot_be_averaged_stay_apart(results: Made) -> None:
     found = compare(results(runs))
     assert found.methods == ("epsilon (epsilon=1)", "epsilon (epsilon=2)", "gamma (c0)", "gamma (c1)")
     assert cell(found, "epsilon (epsilon=1)", "error")["mean"] == 1.0
+
+
+def test_only_runs_that_differ_in_the_seed_alone_are_averaged(results: Made) -> None:
+    def of(seed: str, bias: str, **changed: str) -> dict[str, Any]:
+        seeded = {"seed": seed, "dataset.seed": seed, "trainer.random_state": seed, "tracker.uri": bias}
+        settings = {**seeded, "dataset.root": bias, "rule.epsilon": bias, "explainer.bias": bias}
+        return {"method": "epsilon", "seed": seed, "settings": {**settings, **changed}}
+
+    runs: dict[str, tuple[dict[str, Any], dict[str, list[float]]]] = {
+        "a": (of("0", "absorb"), {"error": [1.0, 1.0]}),
+        "b": (of("1", "absorb"), {"error": [3.0, 3.0]}),
+        "c": (of("2", "exclude"), {"error": [11.0, 11.0]}),
+        "d": (of("0", "x", **{"explainer.bias": "absorb"}) | {"method": "ig"}, {"error": [1.0, 1.0]}),
+        "e": (of("1", "y", **{"explainer.bias": "absorb"}) | {"method": "ig"}, {"error": [5.0, 5.0]}),
+        "f": (of("0", "absorb") | {"method": "random"}, {"error": [1.0, 1.0]}),
+        "g": (of("1", "exclude") | {"method": "random"}, {"error": [2.0, 2.0]}),
+    }
+    found = compare(results(runs))
+    assert found.methods == ("epsilon (bias=absorb)", "epsilon (bias=exclude)", "ig", "random")
+    assert [cell(found, method, "error")["mean"] for method in found.methods] == [2.0, 11.0, 3.0, 1.5]
+    for tags, _ in runs.values():
+        tags["settings"]["explainer.bias"] *= 9
+    assert compare(results(runs)).methods == ("epsilon (a)", "epsilon (c)", "ig", "random")
 
 
 def test_different_samples_are_never_averaged_and_always_told(results: Made) -> None:
