@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from lrp_bench.tracking.store import Store, open_store, reaching
 
 if TYPE_CHECKING:  # lrp_bench.tracking says how MLflow is to behave before it is imported
     from mlflow.entities import Run
+
+logger = logging.getLogger(__name__)
 
 PARENT = "mlflow.parentRunId"
 REASONS = {  # why a run of this status has no numbers, where it does not say so itself
@@ -50,7 +53,10 @@ def collect(uri: str, experiment: str, parent: str | None = None) -> Results:
 
 
 def sweeps(uri: str, experiment: str) -> pd.DataFrame:
-    """The sweeps of an experiment, oldest first: columns sweep, name, started, status, finished, failed."""
+    """The sweeps of an experiment, oldest first: columns sweep, name, started, status, finished, failed.
+
+    The same work counts once; what has not ended is neither finished nor failed.
+    """
     store = open_store(uri, experiment)
     explanations = store.search({"kind": "explanation"})
     rows = [
@@ -59,17 +65,17 @@ def sweeps(uri: str, experiment: str) -> pd.DataFrame:
             "name": sweep.info.run_name,
             "started": pd.Timestamp(sweep.info.start_time, unit="ms"),
             "status": sweep.info.status,
-            "finished": _count(explanations, sweep, finished=True),
-            "failed": _count(explanations, sweep, finished=False),
+            "finished": _count(explanations, sweep, "FINISHED"),
+            "failed": _count(explanations, sweep, "FAILED", "KILLED"),
         }
         for sweep in store.search({"kind": "sweep"})
     ]
     return pd.DataFrame(rows, columns=["sweep", "name", "started", "status", "finished", "failed"])
 
 
-def _count(explanations: Sequence[Run], sweep: Run, *, finished: bool) -> int:
-    mine = [run for run in explanations if run.data.tags.get(PARENT) == sweep.info.run_id]
-    return sum((run.info.status == "FINISHED") == finished for run in mine)
+def _count(explanations: Sequence[Run], sweep: Run, *statuses: str) -> int:
+    mine = _latest_of_each([run for run in explanations if run.data.tags.get(PARENT) == sweep.info.run_id])
+    return sum(run.info.status in statuses for run in mine)
 
 
 def _choose(store: Store, explanations: Sequence[Run], which: str | None) -> Run:
@@ -155,7 +161,8 @@ def latest(
 ) -> tuple[Run, list[tuple[Run, artifacts.Artifacts]]] | None:
     """The latest finished sweep of a preset (experiment=NAME, nothing else changed), and its explanations with numbers.
 
-    sweep: the run id of one of them instead of the latest. None where there is no such sweep.
+    sweep: the run id of one of them instead of the latest. None where there is no such sweep. An explanation whose
+    files are missing or damaged is left out, with a warning.
     """
     store = open_store(uri, experiment)
     found = [run for run in _finished(store, preset) if sweep in (None, run.info.run_id)]
@@ -163,8 +170,11 @@ def latest(
         return None
     explained = []
     for run in _latest_of_each(store.search({"kind": "explanation", PARENT: found[-1].info.run_id}, "FINISHED")):
-        with _files(store, run) as folder:
-            explained.append((run, artifacts.read(folder)))
+        each = _read(store, run)
+        if isinstance(each, Failure):
+            logger.warning("%s on %s (%s) is left out: %s", each.method, each.dataset, each.model, each.reason)
+        else:
+            explained.append((run, each.artifacts))
     return found[-1], explained
 
 

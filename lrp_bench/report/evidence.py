@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,9 @@ import pandas as pd
 from lrp_bench.contracts import Measure
 from lrp_bench.report.artifacts import Artifacts
 from lrp_bench.report.collect import latest
+from lrp_bench.report.results import current, newest
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = ("run", "method", "dataset", "model", "seed", "column", "sample", "value")
 OF_A_RUN = ("test_", "explain_seconds")  # metrics of the run itself, not of its samples
@@ -43,24 +47,30 @@ class Evidence:
 def gather(
     uri: str, experiment: str, preset: str, beside: Sequence[str] = (), sweep: str | None = None
 ) -> Evidence | None:
-    """What was measured with experiment=PRESET, lately or in this sweep, and with the presets beside it; else None."""
+    """What was measured with experiment=PRESET, lately or in this sweep, and with the presets beside it; else None.
+
+    Numbers of an older definition of a measure are left out, with a warning.
+    """
     found = [latest(uri, experiment, preset, sweep), *(latest(uri, experiment, each) for each in beside)]
     if found[0] is None or not found[0][1]:
         return None
     explained = [pair for sweep in found if sweep for pair in sweep[1]]
-    frames = [frame for run, files in explained for frame in _frames(run, files)]
+    measures = newest(files for _, files in explained)
+    frames = [frame for run, files in explained for frame in _frames(run, files, measures)]
     return Evidence(
         pd.concat(frames, ignore_index=True),
         _measured(found[0][0]),
         {run.info.run_id: run.data.params for run, _ in explained},
-        {name: measure for _, files in explained for name, measure in files.measures.items()},
+        measures,
     )
 
 
-def _frames(run: Any, files: Artifacts) -> Iterator[pd.DataFrame]:
+def _frames(run: Any, files: Artifacts, measures: Mapping[str, Measure]) -> Iterator[pd.DataFrame]:
+    if older := sorted(set(files.measures) - set(current(files, measures))):
+        logger.warning("%s was measured by an older definition, left out, of %s", run.info.run_name, ", ".join(older))
     identity = {key: run.data.tags.get(key, "") for key in ("method", "dataset", "model", "seed")}
     identity["run"] = run.info.run_id
-    scores = files.scores.melt("sample", var_name="column", value_name="value")
+    scores = files.scores.drop(columns=older).melt("sample", var_name="column", value_name="value")
     yield scores.assign(**identity)[list(COLUMNS)].astype({"value": float, "sample": float})
     own = {name: value for name, value in run.data.metrics.items() if name.startswith(OF_A_RUN)}
     whole = pd.DataFrame({"column": list(own), "value": list(own.values())})

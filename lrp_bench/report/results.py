@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,7 +74,7 @@ class Results:
 
 def assemble(sweep: str, name: str, explained: Sequence[Explained], failures: Sequence[Failure]) -> Results:
     """One sweep's runs as frames. Numbers of an older definition of a measure are left out, and a note says so."""
-    measures = _newest(explained)
+    measures = newest(each.artifacts for each in explained)
     return Results(
         sweep=sweep,
         name=name,
@@ -103,23 +103,24 @@ def _samples(each: Explained) -> frozenset[object]:
     return frozenset(each.artifacts.scores["sample"])
 
 
-def _newest(explained: Sequence[Explained]) -> dict[str, Measure]:
-    newest: dict[str, Measure] = {}
-    for each in explained:
-        for name, measure in each.artifacts.measures.items():
-            if name not in newest or measure.version > newest[name].version:
-                newest[name] = measure
-    return newest
+def newest(files: Iterable[Artifacts]) -> dict[str, Measure]:
+    """Each measure as its latest definition has it."""
+    found: dict[str, Measure] = {}
+    for each in files:
+        for name, measure in each.measures.items():
+            if name not in found or measure.version > found[name].version:
+                found[name] = measure
+    return found
 
 
-def _current(each: Explained, newest: Mapping[str, Measure]) -> list[str]:
+def current(files: Artifacts, newest: Mapping[str, Measure]) -> list[str]:
     """The measures of a run that mean what the newest definition says."""
-    return [name for name, measure in each.artifacts.measures.items() if measure.version == newest[name].version]
+    return [name for name, measure in files.measures.items() if measure.version == newest[name].version]
 
 
 def _outdated(explained: Sequence[Explained], newest: Mapping[str, Measure]) -> Iterator[str]:
     for each in explained:
-        if older := sorted(set(each.artifacts.measures) - set(_current(each, newest))):
+        if older := sorted(set(each.artifacts.measures) - set(current(each.artifacts, newest))):
             yield f"{each.name} was measured by an older definition, left out, of {', '.join(older)}"
 
 
@@ -138,7 +139,7 @@ def _frame(explained: Sequence[Explained], newest: Mapping[str, Measure]) -> pd.
     places = {name: place for place, name in enumerate(newest)}
     runs, measures, samples, values = [_NONE], [_NONE], [_NONE], [np.empty(0)]
     for place, each in enumerate(explained):
-        names, scores = _current(each, newest), each.artifacts.scores
+        names, scores = current(each.artifacts, newest), each.artifacts.scores
         runs.append(np.full(len(names) * len(scores), place))
         measures.append(np.repeat(np.array([places[name] for name in names], dtype=int), len(scores)))
         samples.append(np.tile(scores["sample"].to_numpy(), len(names)))

@@ -52,7 +52,7 @@ def explain(tracker: MLflowTracker, sweep: str, tmp_path: Path) -> Explain:
         measures: Mapping[str, Measure] = MEASURES,
         fingerprint: str | None = None,
         name: str | None = None,
-        error: Exception | None = None,
+        error: BaseException | None = None,
     ) -> MLflowRun:
         tags = {"dataset": dataset, "model": model, "method": method, "seed": str(seed)}
         tags |= {"fingerprint": fingerprint} if fingerprint else {}

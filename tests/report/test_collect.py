@@ -11,6 +11,7 @@ import pytest
 
 from lrp_bench.contracts import BenchError, Measure
 from lrp_bench.report.collect import collect, sweeps
+from lrp_bench.report.evidence import gather
 from lrp_bench.report.results import Results
 from lrp_bench.tracking.mlflow import MLflowRun, MLflowTracker
 
@@ -136,6 +137,38 @@ def test_definitions_of_a_measure_are_not_mixed(tracker: MLflowTracker, sweep: s
     assert set(found.frame["method"]) == {"new"}
     assert found.measures["srg"].version == 2
     assert found.notes == ("old on digits was measured by an older definition, left out, of srg",)
+
+
+def test_claims_take_what_the_report_takes(
+    tracker: MLflowTracker, sweep: str, explain: Explain, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker.resume(sweep).set_tags({"experiment": sweep})
+    explain("old", samples=[1, 2], measures=SRG)
+    explain("new", samples=[1, 2], measures={"srg": replace(SRG["srg"], version=2)})
+    damaged = explain("zplus", samples=[1, 2], measures=SRG)
+    with (folder(tracker, damaged) / "scores.parquet").open("r+b") as file:
+        file.truncate(100)
+    found = gather(tracker.uri, tracker.experiment, sweep)
+    assert found is not None
+    assert set(found.frame.loc[found.frame["column"] == "srg", "method"]) == {"new"}
+    assert set(found.frame["method"]) == {"old", "new"}
+    assert found.measures["srg"].version == 2
+    assert "zplus on digits (mlp) is left out: its numbers cannot be read" in caplog.text
+    assert "old on digits was measured by an older definition, left out, of srg" in caplog.text
+
+
+def test_what_has_not_ended_or_was_done_again_has_not_failed(
+    tracker: MLflowTracker, sweep: str, explain: Explain
+) -> None:
+    explain("random", fingerprint="a", error=ValueError("first try"))
+    explain("random", fingerprint="a", samples=[1, 2], measures=SRG)
+    explain("gamma", error=ValueError("odd"))
+    explain("flat", error=KeyboardInterrupt())
+    running = explain("epsilon", samples=[1, 2], measures=SRG)
+    tracker.store.client.update_run(running.id, status="RUNNING")
+    listed = sweeps(tracker.uri, tracker.experiment).set_index("sweep")
+    assert listed.loc[sweep, ["finished", "failed"]].tolist() == [1, 2]
+    tracker.end(running.id)
 
 
 def test_a_baseline_that_could_not_explain_is_told_once(tracker: MLflowTracker, sweep: str, explain: Explain) -> None:
