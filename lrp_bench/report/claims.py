@@ -16,6 +16,7 @@ from lrp_bench.report.derived import DERIVED
 RELATIONS = ("=", ">=", "<=")
 STATISTICS = ("mean", "median", *DERIVED)
 KEY = ("row", "column", "sample", "statistic", "minus", "dataset", "model", "versus", "over", "where")
+ROUNDING = 1e-9  # 0.97 is 0.96 + 0.01, though not in floating point
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class Claim:
     def holds(self, ours: float) -> bool:
         """Whether a measured number fulfils the claim."""
         room = self.tolerance * (abs(self.published) if self.relative else 1.0)
+        room += ROUNDING * max(1.0, abs(self.published))
         off = ours - self.published
         return {"=": abs(off) <= room, ">=": off >= -room, "<=": off <= room}[self.relation]
 

@@ -84,7 +84,7 @@ def _words(factors: Mapping[str, str]) -> str:
 
 
 def _labels(group: pd.DataFrame) -> pd.Series[str]:
-    """Runs of one method in one setting: a row of the table for those that differ in the seed alone, else a row each."""
+    """Runs of one method in one setting: a row for those that differ in the seed alone, else a row each."""
     every = differing(list(group["settings"]))
     decisive = _apart(group, [key for key in every if _decides(key, str(group["method"].iloc[0]))])
     alike = [part for _, part in group.groupby(decisive, sort=False)]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lrp_bench.contracts import BenchError
 from lrp_bench.report.claims import KEY, Claim, Study
 from lrp_bench.report.conditions import is_random
 from lrp_bench.report.derived import DERIVED, WHOLE, derive
@@ -17,6 +18,7 @@ from lrp_bench.report.evidence import Evidence
 from lrp_bench.report.statistics import interval, quartiles
 
 REACHED, MISSED, NOT_RUN = "reached", "not reached", "not run"
+TELL = "name them as dataset and model in the claim."
 MEASURED = ("ours", "low", "high", "n", "measured")
 
 
@@ -88,14 +90,16 @@ def _ours(claim: Claim, evidence: Evidence) -> tuple[float, float, float, int]:
     if claim.statistic in DERIVED:
         return derive(claim.statistic, [_tables(each, evidence) for each in claim.both])
     parts = [_by_seed(_found(each, evidence)) for each in claim.both]
+    if parts[0].index.names != parts[-1].index.names and all(map(len, parts)):
+        raise BenchError(f"Expected both numbers of one data set and model, got several for {claim.what}: {TELL}")
     values = (parts[0] if len(parts) == 1 else parts[0] - parts[1]).dropna(how="all")
     if claim.statistic == "median":
         q1, median, q3 = np.mean(
             [quartiles(each.to_numpy()) for _, each in values.items()] or [(math.nan, math.nan, math.nan)], axis=0
         )
         return float(median), float(q1), float(q3), len(values)
-    if list(values.index) == [WHOLE]:
-        seeds = values.to_numpy(dtype=np.float64)[0]
+    if set(values.index.get_level_values("sample")) == {WHOLE}:
+        seeds = values.mean(axis=0).dropna().to_numpy(dtype=np.float64)
         low, high = (seeds.min(), seeds.max()) if len(seeds) > 1 else (math.nan, math.nan)
         return float(seeds.mean()), float(low), float(high), len(seeds)
     return interval(values.mean(axis=1) if values.isna().to_numpy().any() else values.to_numpy().T)
@@ -114,10 +118,18 @@ def _found(claim: Claim, evidence: Evidence) -> pd.DataFrame:
 
 
 def _by_seed(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row per sample that all seeds explained, a column per seed, NaN where undefined; WHOLE: numbers of the run."""
+    """A row per sample that all seeds explained, a column per seed, NaN where undefined; WHOLE: numbers of the run.
+
+    Samples of several data sets or models are rows of their own.
+    """
     cells = frame.fillna({"sample": WHOLE})
-    explained = cells.pivot_table("value", "sample", "seed", aggfunc="size").notna().all(axis=1)
-    return cells.pivot_table("value", "sample", "seed", dropna=False)[explained]
+    rows = [*_several(cells), "sample"]
+    explained = cells.pivot_table("value", rows, "seed", aggfunc="size").notna().all(axis=1)
+    return cells.pivot_table("value", rows, "seed", dropna=False, observed=True).reindex(explained[explained].index)
+
+
+def _several(frame: pd.DataFrame) -> list[str]:
+    return [name for name in ("dataset", "model") if len(set(frame[name])) > 1]
 
 
 def _tables(claim: Claim, evidence: Evidence) -> list[pd.DataFrame]:
@@ -133,5 +145,7 @@ def _table(claim: Claim, evidence: Evidence) -> pd.DataFrame:
     if claim.over != "method":
         frame = frame.assign(over=evidence.setting(str(claim.over)).loc[frame.index])
     items = {"kendall_distance": ["over", "method"]}.get(claim.statistic, ["over" if "over" in frame else "method"])
+    if frame.drop_duplicates([*_several(frame), *items]).duplicated(items).any():
+        raise BenchError(f"Expected one data set and model, got several for {claim.what}: {TELL}")
     sign = 1.0 if evidence.higher_is_better(claim.column) else -1.0
     return sign * frame.fillna({"sample": WHOLE}).pivot_table("value", "sample", items)
