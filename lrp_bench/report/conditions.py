@@ -36,6 +36,25 @@ def labelled(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.assign(label=pd.concat(labels) if labels else runs["method"])
 
 
+def pictured(runs: pd.DataFrame) -> pd.Series[str]:
+    """What the maps of a run are of, in words: data set, model where there are several, and training and target."""
+    names = ["dataset"] + ["model"] * (len(set(runs["model"])) > 1)
+    keys = dict.fromkeys(
+        key
+        for _, group in runs.groupby(["dataset", "model"], sort=False)
+        for key in differing(list(group["settings"]))
+        if key.split(".")[0] in ("trainer", "target") and not _is_seed(key)
+    )
+    told = [shortened(settings, keys) for settings in runs["settings"]]
+    words = [_words(named | each) for named, each in zip(runs[names].to_dict("records"), told, strict=True)]
+    return pd.Series(words, index=runs.index)
+
+
+def trained(settings: Mapping[str, str]) -> str:
+    """How a run's model was trained, apart from the seed: equal for equal settings."""
+    return str([(key, settings[key]) for key in sorted(settings) if key.startswith("trainer.")])
+
+
 def on_conditions(runs: pd.DataFrame) -> Iterator[str]:
     """What the short names of conditions stand for. runs: labelled."""
     for setting, group in runs.groupby("setting", sort=False):

@@ -13,7 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from lrp_bench.report.conditions import is_random, labelled
+from lrp_bench.report.conditions import is_random, labelled, pictured
 from lrp_bench.report.figures import Array, picture, plain, scale
 from lrp_bench.report.maps import Maps
 from lrp_bench.report.results import Results
@@ -26,7 +26,10 @@ BESIDE = {"image": 10, "table": 4, "text": 12}  # methods in one figure
 
 
 class Grid(NamedTuple):
-    """One data set and model under several methods, `random` last. seed: of the model, where there are several."""
+    """One data set and model, trained in one way, under several methods, `random` last.
+
+    seed: of the model, where there are several.
+    """
 
     title: str
     seed: str
@@ -39,16 +42,15 @@ class Grid(NamedTuple):
 
 
 def grids(results: Results) -> Iterator[Grid]:
-    """What can be shown side by side: of each data set and model the methods of the first seed that kept their maps."""
+    """What can be shown side by side: of each model and target the methods of the first seed that kept their maps."""
     runs = labelled(results.runs)
     runs = runs[runs.index.isin(list(results.maps))]
-    several = runs["model"].nunique() > 1
-    for (dataset, model), group in runs.groupby(["dataset", "model"], sort=False):
+    for title, group in runs.groupby(pictured(runs), sort=False):
         seeds = group["seed"].unique().tolist()
         places = group[group["seed"] == seeds[0]].drop_duplicates("label")["label"]
         methods = {label: results.maps[run] for run, label in places.items()}
         ordered = {label: methods[label] for label in sorted(methods, key=is_random)}
-        yield Grid(f"{dataset}, {model}" if several else str(dataset), seeds[0] if len(seeds) > 1 else "", ordered)
+        yield Grid(str(title), seeds[0] if len(seeds) > 1 else "", ordered)
 
 
 def parts(grid: Grid) -> Iterator[Grid]:

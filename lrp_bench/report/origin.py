@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 import pandas as pd
 
 from lrp_bench.report.collect import PARENT
+from lrp_bench.report.conditions import trained
 from lrp_bench.tracking.store import Store, open_store
 
 QUALITY = "test_"  # metrics of a run that are the model's
@@ -22,8 +23,8 @@ class Origin:
 
     command: as typed; preset: experiment=NAME, in brackets what was changed about it; status: FINISHED, RUNNING, FAILED
     or KILLED; commit: empty for an installed package; versions: distribution -> version; quality: (dataset, model) ->
-    name -> one number per seed; uri: of the store, without what is secret; pages: the address before a run's id, None
-    where the store has no pages of its own.
+    name -> one number per training and seed; uri: of the store, without what is secret; pages: the address before a
+    run's id, None where the store has no pages of its own.
     """
 
     sweep: str
@@ -91,15 +92,15 @@ def _commit(tags: Mapping[str, str]) -> str:
 
 
 def _quality(store: Store, sweep: Any) -> dict[tuple[str, str], dict[str, list[float]]]:
-    """The same number of several methods is one model's: a seed each."""
+    """The same number of several methods is one model's: one for each training and seed."""
     children = store.search({"kind": "explanation", PARENT: sweep.info.run_id}) or [sweep]
-    found: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+    found: dict[tuple[str, str], dict[str, dict[tuple[str, str], float]]] = {}
     for run in children:
         tags = run.data.tags
         place = found.setdefault((tags.get("dataset", ""), tags.get("model", "")), {})
         for name, value in run.data.metrics.items():
             if name.startswith(QUALITY):
-                place.setdefault(name, {})[tags.get("seed", "")] = value
+                place.setdefault(name, {})[trained(run.data.params), tags.get("seed", "")] = value
     return {
-        key: {name: list(seeds.values()) for name, seeds in each.items()} for key, each in found.items() if any(each)
+        key: {name: list(values.values()) for name, values in each.items()} for key, each in found.items() if any(each)
     }

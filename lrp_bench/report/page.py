@@ -130,7 +130,7 @@ def _models(results: Results, origin: Origin) -> Iterator[str]:
 
 def _quality(name: str, values: Sequence[float]) -> str:
     low, high = min(values), max(values)
-    spread = f" to {high:.3f} over {len(values)} seeds" if high > low else ""
+    spread = f" to {high:.3f} over {len(values)} trainings" if high > low else ""
     return f"{name.replace('_', ' ')} {low:.3f}{spread}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from lrp_bench.report.conditions import is_random
+from lrp_bench.report.conditions import is_random, trained
 from lrp_bench.report.evidence import Evidence
 from lrp_bench.report.statistics import interval
 from lrp_bench.report.style import color, drawing, marker, panels, save_both
@@ -26,7 +26,7 @@ def trends(evidence: Evidence) -> pd.DataFrame:
     A row per data set x model x measure x method x training, columns COLUMNS: quality is test_accuracy or test_r2,
     reached its value. Trainings differ in a setting of the trainer; seeds are averaged. Empty without three of them.
     """
-    kinds = {run: _training(settings) for run, settings in evidence.settings.items()}
+    kinds = {run: trained(settings) for run, settings in evidence.settings.items()}
     frame = evidence.frame.assign(training=evidence.frame["run"].map(kinds))
     frame = frame[frame.groupby(["dataset", "model"])["training"].transform("nunique") >= LEAST]
     shown = [name for name, measure in evidence.measures.items() if measure.headline]
@@ -59,10 +59,6 @@ def draw_trends(evidence: Evidence, folder: Path) -> tuple[Path, ...]:
         axis.set_title(f"{model} on {dataset}")
         axis.set_ylabel(evidence.measures[str(measure)].title)
     return save_both(figure, folder, "over_quality")
-
-
-def _training(settings: Mapping[str, str]) -> str:
-    return str([(key, settings[key]) for key in sorted(settings) if key.startswith("trainer.")])
 
 
 def _look(method: str, methods: Sequence[str]) -> dict[str, Any]:

@@ -118,6 +118,20 @@ def test_methods_of_one_data_set_model_and_seed_are_shown_together(results: Made
     assert found[0].methods["a"] is kept["a0"]
 
 
+def test_several_trainings_and_targets_are_shown_apart(results: Made) -> None:
+    settings = [
+        {"trainer.max_epochs": epochs, "target": target, "imputer": imputer, "trainer.random_state": imputer}
+        for epochs, target in (("1", "label"), ("10", "label"), ("10", "predicted"))
+        for imputer in "xy"
+    ]
+    runs = {f"{p}{m}": ({"method": m, "settings": s}, {"error": [0.1]}) for p, s in enumerate(settings) for m in "ab"}
+    kept = {name: made(np.full((1, 2, 2), place)) for place, name in enumerate(runs)}
+    found = list(grids.grids(replace(results(runs), maps=kept)))
+    titles = [f"digits, max_epochs={each}" for each in ("1, target=label", "10, target=label", "10, target=predicted")]
+    assert [(grid.title, list(grid.methods)) for grid in found] == [(title, ["a", "b"]) for title in titles]
+    assert [grid.methods["b"] is kept[name] for grid, name in zip(found, ("0b", "2b", "4b"), strict=True)] == [True] * 3
+
+
 def test_more_methods_than_fit_beside_each_other_are_several_figures(tmp_path: Path) -> None:
     grid = Grid("digits", "", {f"m{place}": made(np.ones((1, 2, 2))) for place in range(21)})
     parts = list(grids.parts(grid))

@@ -39,7 +39,7 @@ def test_the_page_says_what_was_compared_and_who_leads(results: Made, tmp_path: 
     for text in (
         "Error: gamma leads with",
         "a significant difference (p =",
-        "mlp (test accuracy 0.900 to 0.950 over 2 seeds)",
+        "mlp (test accuracy 0.900 to 0.950 over 2 trainings)",
         "10 test samples, 3 methods and random maps",
         "2026-01-02 03:04 UTC, took 0:01:05",
         "lrp_bench 1.0, torch 2.11",
