@@ -37,11 +37,13 @@ def findings(comparison: Comparison) -> tuple[str, ...]:
 
 
 def sanity(comparison: Comparison) -> tuple[str, ...]:
-    """Which methods fail a sanity check, by what; or that none does, or that none was measured.
+    """Which methods fail a sanity check, by what; or that none does, and which checks tested nothing.
 
     The random map, which must fail, is left out.
     """
-    names = [comparison.measures[name].title for name in checks(comparison)]
+    cells = comparison.cells[~comparison.cells["method"].map(is_random).astype(bool)]
+    tested = set(cells.loc[cells["n"] > 0, "measure"])
+    names = {name: measure.title for name, measure in checks(comparison).items()}
     if not names:
         return ("No sanity check was measured: metric=[mprt,random_logit] measures two.",)
     failed = [
@@ -49,7 +51,10 @@ def sanity(comparison: Comparison) -> tuple[str, ...]:
         for check, methods in failed_gates(comparison).items()
         if (real := [method for method in methods if not is_random(method)])
     ]
-    return tuple(failed) or (f"No method fails a sanity check ({', '.join(names)}).",)
+    passed = [title for name, title in names.items() if name in tested]
+    blank = [title for name, title in names.items() if name not in tested]
+    told = failed or [f"No method fails a sanity check ({', '.join(passed)})."] * bool(passed)
+    return (*told, *[f"Not tested, since undefined for every sample: {', '.join(blank)}."] * bool(blank))
 
 
 def _cells(comparison: Comparison, measure: str) -> pd.DataFrame:
@@ -74,7 +79,8 @@ def _on_one(measure: Measure, cells: pd.DataFrame, comparison: Comparison) -> st
     pair = _pair(comparison.pairs, leader, second)
     sentence += f"{VERDICTS[pair['verdict']]} ({_probability(pair['p_holm'])})"
     behind = others[others["tied"] & (others["method"] != second["method"])]
-    return f"{sentence}; {_listed(behind)} cannot be told from it either." if len(behind) else f"{sentence}."
+    too = " either" if second["tied"] else ""
+    return f"{sentence}; {_listed(behind)} cannot be told from it{too}." if len(behind) else f"{sentence}."
 
 
 def _over_settings(measure: Measure, cells: pd.DataFrame, comparison: Comparison) -> str:
@@ -89,7 +95,9 @@ def _over_settings(measure: Measure, cells: pd.DataFrame, comparison: Comparison
     ranks = comparison.mean_ranks
     ranks = ranks[ranks["measure"] == cells["measure"].iloc[0]].sort_values("mean_rank", kind="stable")
     means = [f"{method} {mean:.1f}" for method, mean in ranks[["method", "mean_rank"]].head(2).to_numpy()]
-    return f"{sentence}; mean rank {', '.join(means)}." if means else f"{sentence}."
+    ranked = ranks["settings"].max()
+    over = f" over the {ranked} that rank every method:" if ranked != settings else ""
+    return f"{sentence}; mean rank{over} {', '.join(means)}." if means else f"{sentence}."
 
 
 def _sure(cells: pd.DataFrame, leader: str) -> int:

@@ -15,7 +15,7 @@ from lrp_bench.report.findings import findings
 from lrp_bench.report.gates import GATE, failed_gates, told, untested
 
 ARROWS = {True: "↑", False: "↓", None: ""}
-MEAN_RANK = "mean rank"
+MEAN_RANK = f"mean rank\N{NO-BREAK SPACE}{ARROWS[False]}"  # whichever way its measure goes
 NUMBERS = ("mean", "low", "high", "q1", "median", "q3", "rank", "tied")
 
 
@@ -73,7 +73,7 @@ def lay_out(comparison: Comparison, *, every: bool = False) -> Layout:
     shown = {name: measure for name, measure in comparison.measures.items() if every or measure.headline}
     titles = unique_titles(shown)
     columns = [
-        Column(name, setting, measure.family, titles[name], ARROWS[measure.higher_is_better], cells)
+        Column(name, setting, measure.family, titles[name], _arrow(measure, setting), cells)
         for name, measure in shown.items()
         for setting, cells in (*_columns(comparison, name), *_mean_ranks(comparison, name))
     ]
@@ -133,6 +133,10 @@ def _mean_ranks(comparison: Comparison, measure: str) -> Iterator[tuple[str, tup
         ranks = found.rank(method="min")
         cells = {str(name): Cell(f"{found[name]:.1f}", rank=int(ranks[name])) for name in found.index}
         yield MEAN_RANK, tuple(cells.get(method, Cell("")) for method in comparison.methods)
+
+
+def _arrow(measure: Measure, setting: str) -> str:
+    return "" if setting == MEAN_RANK else ARROWS[measure.higher_is_better]
 
 
 def unique_titles(measures: Mapping[str, Measure]) -> dict[str, str]:

@@ -27,6 +27,7 @@ CLOSE = "not significant"
 DISAGREE = "difference and ranks disagree"
 SEEDS = "not over the seeds"
 OTHER_SEEDS = "other seeds"
+ROUNDING = 1e-12  # of a mean, relative
 MEAN_RANKS = ["measure", "method", "mean_rank", "settings"]
 
 
@@ -38,7 +39,8 @@ def on_common_samples(
     A method that defines none is not compared. by_sample: (cells, samples).
 
     Returns:
-        The cells with two more columns, compared and common (how many samples), and by_sample, NaN elsewhere.
+        The cells with two more columns, compared (equal where numbers differ by rounding alone) and common (how many
+        samples), and by_sample, NaN elsewhere.
     """
     defined = ~np.isnan(by_sample)
     contest = cells[_signs(cells, measures).notna() & (cells["n"] > 0)]
@@ -54,7 +56,22 @@ def on_common_samples(
         elif here.any():
             median = measures[name].summary == "median"
             compared[place] = quartiles(kept[place])[1] if median else by_sample[place][here].mean()
-    return cells.assign(compared=compared, common=shared.sum(1)), kept
+    cells = cells.assign(compared=compared, common=shared.sum(1))
+    return cells.assign(compared=_without_rounding(cells, measures)), kept
+
+
+def _without_rounding(cells: pd.DataFrame, measures: Mapping[str, Measure]) -> Array:
+    by_median = cells["measure"].map({name: each.summary == "median" for name, each in measures.items()}).astype(bool)
+    summed = cells[["low", "high"]].abs().max(axis=1).mask(by_median, 0.0)  # a mean rounds as what it is a mean of
+    sizes = np.fmax(cells["compared"].abs(), summed).to_numpy(dtype=np.float64)
+    level = cells["compared"].to_numpy(dtype=np.float64, copy=True)
+    for places in cells.groupby(["setting", "measure"], observed=True, sort=False).indices.values():
+        order = places[np.argsort(level[places], kind="stable")]
+        values, room = level[order], ROUNDING * np.where(np.isfinite(sizes[order]), sizes[order], 0.0)
+        with np.errstate(invalid="ignore"):  # infinite values of one sign
+            apart = np.concatenate([[True], ~(np.diff(values) <= np.maximum(room[1:], room[:-1]))])
+        level[order] = values[apart][np.cumsum(apart) - 1]
+    return level
 
 
 def ranks(

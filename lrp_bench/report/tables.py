@@ -108,7 +108,8 @@ def _styled(layout: Layout, block: Sequence[Column]) -> Styler:
     ranks = [[LATEX_STYLES.get(cell.rank, "") for cell in row] for row in _rows(block)]
     style = texts.style.apply(lambda _: np.array(ranks, dtype=object).reshape(texts.shape), axis=None)
     style.format_index(_lookup(enumerate(map(latex_text, layout.methods))), axis=0)
-    style.format_index(_lookup((column.measure, _latex_header(column, block)) for column in block), axis=1, level=0)
+    headers = _lookup((column.measure, _latex_header(column, block)) for column in reversed(block))  # the first's arrow
+    style.format_index(headers, axis=1, level=0)
     if not layout.several:
         return style.hide(axis=1, level=1)
     settings = [latex_text(column.setting) for column in block]

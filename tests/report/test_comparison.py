@@ -307,6 +307,41 @@ def test_findings_over_settings_count_the_sure_ones(results: Made) -> None:
     )
 
 
+def test_a_mean_rank_says_of_how_many_settings_it_is(results: Made) -> None:
+    runs: Runs = {
+        f"{method}{dataset}": ({"dataset": dataset, "method": method}, {"error": [value, value + 1.0]})
+        for dataset, values in {"A": (1.0, 2.0, 3.0), "B": (1.0, 2.0, 3.0), "C": (4.0, 1.0)}.items()
+        for method, value in zip("abc", values, strict=False)
+    }
+    (sentence,) = findings(compare(results(runs)))
+    assert sentence.startswith("Error, 3 settings: a is first in 2")
+    assert sentence.endswith("; mean rank over the 2 that rank every method: a 1.0, b 2.0.")
+
+
+def test_either_is_said_of_a_second_that_is_tied_too(results: Made) -> None:
+    rng = np.random.default_rng(0)
+    base, noise = rng.normal(size=20), rng.normal(0, 3, 20)
+    noise -= noise.mean()
+    for spread, words in ((0.0, "t cannot be told from it."), (0.1, "t cannot be told from it either.")):
+        values = {"b": base, "s": base + 0.01 + spread * noise, "t": base + 0.5 + noise}
+        runs: Runs = {name: ({}, {"error": each.tolist()}) for name, each in values.items()}
+        (sentence,) = findings(compare(results(runs)))
+        assert " ahead of s, " in sentence
+        assert sentence.endswith(words)
+
+
+def test_means_that_differ_by_rounding_alone_are_equal(results: Made) -> None:
+    values = [0.1, 0.2, 0.3]
+    turned = sorted(values, reverse=True)
+    assert np.mean(values) != np.mean(turned)
+    runs: Runs = {"a": ({}, {"x": values}), "b": ({}, {"x": turned}), "c": ({}, {"x": [0.1, 0.2, 0.3001]})}
+    found = compare(results(runs, HIGHER))
+    assert found.cells["rank"].tolist() == [2, 2, 1]
+    huge = {"x": Measure("X", "flipping", False, summary="median")}  # of which the mean, not the median, rounds
+    runs = {"a": ({}, {"x": [1e30, 0.1, 0.0]}), "b": ({}, {"x": [1e30, 0.2, 0.0]}), "c": ({}, {"x": [math.inf] * 3})}
+    assert compare(results(runs, huge)).cells["rank"].tolist() == [1, 2, 3]
+
+
 def test_two_that_share_the_lead_are_both_named(results: Made) -> None:
     runs: Runs = {name: ({}, {"error": [1.0, 2.0]}) for name in ("a", "b")}
     assert findings(compare(results(runs))) == ("Error: a, b share the lead with 1.5.",)

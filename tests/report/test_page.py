@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 from base64 import b64decode
 from collections.abc import Callable
@@ -90,6 +91,14 @@ def test_sanity_checks_are_said_of_methods_alone(results: Made, tmp_path: Path) 
     runs = {"good": 0.1, "bad": 0.7, "random": 0.9}
     made = results({run: ({}, {"error": [value] * 3}) for run, value in runs.items()}, checked)
     assert "bad fails a sanity check: Check above 0.5." in words(page(made, tmp_path))
+    never = {**checked, "ties": Measure("Never", "mprt", False, gate=0.5)}
+    blank = [math.nan] * 3
+    made = results({"good": ({}, {"error": blank, "ties": blank}), "random": ({}, {"ties": [0.1] * 3})}, never)
+    assert "Not tested, since undefined for every sample: Check, Never." in words(page(made, tmp_path))
+    assert "No method fails" not in words(page(made, tmp_path))
+    made = results({"good": ({}, {"error": [0.1] * 3, "ties": blank})}, never)
+    told = words(page(made, tmp_path))
+    assert "No method fails a sanity check (Check). Not tested, since undefined for every sample: Never." in told
     made = results({run: ({}, {"error": [runs[run]] * 3}) for run in ("good", "random")}, checked)
     assert "No method fails a sanity check (Check)." in words(page(made, tmp_path))
 

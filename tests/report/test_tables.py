@@ -20,7 +20,7 @@ from lrp_bench.report import ranking, tables, web
 from lrp_bench.report.arrangement import arranged
 from lrp_bench.report.cells import Cell, bracketed, number
 from lrp_bench.report.comparison import Comparison
-from lrp_bench.report.layout import Layout, lay_out
+from lrp_bench.report.layout import MEAN_RANK, Layout, lay_out
 from lrp_bench.report.results import Failure
 from lrp_bench.report.terminal import render
 
@@ -122,8 +122,13 @@ def test_the_markdown_table_is_as_expected() -> None:
 def test_several_settings_have_a_mean_rank() -> None:
     layout = lay_out(comparison(sets=("digits", "mnist")))
     srg = [column for column in layout.columns if column.measure == "srg"]
-    assert [column.setting for column in srg] == ["digits", "mnist", "mean rank"]
+    assert [column.setting for column in srg] == ["digits", "mnist", MEAN_RANK]
     assert [(cell.text, cell.rank) for cell in srg[2].cells] == [("2.0", 2), ("1.0", 1), ("", 0)]
+    assert [column.header for column in srg] == ["SRG (probability)\N{NO-BREAK SPACE}↑"] * 2 + ["SRG (probability)"]
+    assert "| SRG (probability)<br>mean rank ↓ |" in tables.markdown(layout)
+    tex = tables.latex(layout)
+    assert r"SRG (probability) $\uparrow$" in tex
+    assert r"mean rank $\downarrow$" in tex
     assert layout.caption.endswith("n = 50 samples of digits, mnist. " + layout.caption.rpartition("mnist. ")[2])
 
 
@@ -327,7 +332,7 @@ def test_tables_are_of_what_is_asked_for() -> None:
     layout = lay_out(made)
     by_set = side_by_side(arranged(layout, made, "dataset"))
     assert [group for group, _ in by_set] == [column.title for column in layout.columns[::3]]
-    assert by_set[1][1] == [("srg", "digits"), ("srg", "mnist"), ("srg", "mean rank")]
+    assert by_set[1][1] == [("srg", "digits"), ("srg", "mnist"), ("srg", MEAN_RANK)]
     by_measure = side_by_side(arranged(layout, made, "measure"))
     assert [group for group, _ in by_measure] == ["digits", "mnist"]
     assert by_measure[0][1] == [("error", "digits"), ("srg", "digits"), ("agreement/ig", "digits")]
