@@ -9,6 +9,12 @@ from pathlib import Path
 
 import pytest
 
+BARE = r"""\documentclass[twocolumn]{article}
+\usepackage{booktabs}
+\begin{document}
+\input{table.tex}
+\end{document}
+"""
 PAPER = r"""\documentclass[twocolumn]{article}
 \usepackage[utf8]{inputenc}
 \usepackage[T1]{fontenc}
@@ -21,10 +27,10 @@ PAPER = r"""\documentclass[twocolumn]{article}
 needs_latex = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on PATH")
 
 
-def typeset(tables: str, folder: Path) -> float:
+def typeset(tables: str, folder: Path, paper: str = PAPER) -> float:
     """Set a paper of two columns with these tables in it; how far its widest line goes over the edge, in points."""
     (folder / "table.tex").write_text(tables, encoding="utf-8")
-    (folder / "paper.tex").write_text(PAPER, encoding="utf-8")
+    (folder / "paper.tex").write_text(paper, encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
     assert done.returncode == 0, done.stdout[-2000:]

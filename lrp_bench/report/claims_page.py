@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from lrp_bench.report.claims import Study, read_study
 from lrp_bench.report.claims_tables import CAPTION, HEADER, ClaimsTable, claims_table, latex
 from lrp_bench.report.evidence import gather
 from lrp_bench.report.files import write
+from lrp_bench.report.tables import markdown_text
 from lrp_bench.report.trends import draw_trends
 from lrp_bench.report.verdicts import MISSED, NOT_RUN, REACHED, judge, measure
 from lrp_bench.report.web import render
@@ -66,7 +68,7 @@ def write_page(folder: Path) -> Path:
     }
     totals = [(study, [len(judged[study]), *each]) for study, each in counts.items()]
     environment = Environment(loader=PackageLoader("lrp_bench.report"), autoescape=False)
-    environment.filters["markdown"] = lambda cell: cell.replace("|", "\\|").replace("\n", " ")
+    environment.filters |= {"cell": _cell, "prose": _prose}
     tables = [claims_table(study, each) for study, each in judged.items()]
     page = environment.get_template("claims.md").render(
         tables=tables,
@@ -88,6 +90,16 @@ def write_tables(judged: Mapping[Study, pd.DataFrame], folder: Path) -> list[Pat
         "claims.tex": latex(tables),
     }
     return [write(folder / name, text) for name, text in texts.items()]
+
+
+def _cell(text: str) -> str:
+    """Text that renders as it stands; brackets that make no link, those of intervals, stay readable."""
+    return re.sub(r"\\(\[|\](?![(\[:\\]))", r"\1", markdown_text(text))
+
+
+def _prose(text: str) -> str:
+    """Outside a table, where a pipe means nothing; `code` stays code."""
+    return re.sub(r"\\([|`])", r"\1", _cell(text))
 
 
 def _known(study: Study, folder: Path) -> pd.DataFrame:

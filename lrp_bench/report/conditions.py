@@ -46,8 +46,8 @@ def pictured(runs: pd.DataFrame) -> pd.Series[str]:
         if key.split(".")[0] in ("trainer", "target") and not _is_seed(key)
     )
     told = [shortened(settings, keys) for settings in runs["settings"]]
-    words = [_words(named | each) for named, each in zip(runs[names].to_dict("records"), told, strict=True)]
-    return pd.Series(words, index=runs.index)
+    named = [dict(zip(names, each, strict=True)) for each in runs[names].itertuples(index=False, name=None)]
+    return pd.Series([_words(each | more) for each, more in zip(named, told, strict=True)], index=runs.index)
 
 
 def trained(settings: Mapping[str, str]) -> str:

@@ -63,8 +63,8 @@ def on_common_samples(
 def _without_rounding(cells: pd.DataFrame, measures: Mapping[str, Measure]) -> Array:
     by_median = cells["measure"].map({name: each.summary == "median" for name, each in measures.items()}).astype(bool)
     summed = cells[["low", "high"]].abs().max(axis=1).mask(by_median, 0.0)  # a mean rounds as what it is a mean of
-    sizes = np.fmax(cells["compared"].abs(), summed).to_numpy(dtype=np.float64)
     level = cells["compared"].to_numpy(dtype=np.float64, copy=True)
+    sizes: Array = np.fmax(np.abs(level), summed.to_numpy(dtype=np.float64))
     for places in cells.groupby(["setting", "measure"], observed=True, sort=False).indices.values():
         order = places[np.argsort(level[places], kind="stable")]
         values, room = level[order], ROUNDING * np.where(np.isfinite(sizes[order]), sizes[order], 0.0)

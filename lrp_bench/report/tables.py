@@ -28,6 +28,7 @@ LATEX_SPECIAL = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "|": r"\textbar{}",  # otherwise a dash
     **{character: f"{{{character}}}" for character in "[]*"},  # these mean something behind a line's end
     "±": r"$\pm$",
     "†": r"$^\dagger$",
@@ -38,6 +39,7 @@ LATEX_SPECIAL = {
     "‡": r"$\ddagger$",
 }
 LATIN_END = "\u0180"
+NEED_T1 = frozenset("«»ÐÞðþĄąĘęĐđĦħĮįĸĿŀŉŊŋŦŧŲųſ")  # Latin, but an error under pdflatex's own font encoding
 LATEX_STYLES = {1: "textbf:--rwrap;", 2: "underline:--rwrap;"}
 
 
@@ -59,12 +61,12 @@ def csv(comparison: Comparison) -> str:
 
 def markdown(layout: Layout) -> str:
     """Tables in GitHub's Markdown, what they say and the caption above, failures and notes below."""
-    parts = ["\n".join(f"- {_markdown_text(line)}" for line in layout.findings)] if layout.findings else []
-    parts.append(_markdown_text(layout.caption))
+    parts = ["\n".join(f"- {markdown_text(line)}" for line in layout.findings)] if layout.findings else []
+    parts.append(markdown_text(layout.caption))
     for block in layout.blocks(PAGE):
-        parts += [f"**{_markdown_text(block[0].group)}**"] if block[0].group else []
+        parts += [f"**{markdown_text(block[0].group)}**"] if block[0].group else []
         parts.append(_markdown_block(layout, block))
-    parts += [_markdown_text(line) for line in (*layout.failures, *layout.notes)]
+    parts += [markdown_text(line) for line in (*layout.failures, *layout.notes)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -125,9 +127,9 @@ def _rows(block: Sequence[Column]) -> list[tuple[Cell, ...]]:
 
 
 def latex_text(text: str) -> str:
-    """Text that every LaTeX engine sets as it stands; letters beyond Latin, which pdflatex lacks, become `?`."""
+    """Text that every LaTeX engine sets as it stands; letters that pdflatex lacks without a package become `?`."""
     known = (LATEX_SPECIAL.get(character, character) for character in _one_line(text))
-    return "".join(part if len(part) > 1 or part < LATIN_END else "?" for part in known)
+    return "".join(part if len(part) > 1 or (part < LATIN_END and part not in NEED_T1) else "?" for part in known)
 
 
 def _latex_header(column: Column, block: Sequence[Column]) -> str:
@@ -155,23 +157,23 @@ def _markdown_block(layout: Layout, block: Sequence[Column]) -> str:
     headers = [_markdown_header(column, layout.several) for column in block]
     lines = [["", *headers], [":--", *("--:" for _ in block)]]
     lines += [
-        [_markdown_text(method), *map(_markdown_cell, row)]
+        [markdown_text(method), *map(_markdown_cell, row)]
         for method, row in zip(layout.methods, _rows(block), strict=True)
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _markdown_header(column: Column, several: bool) -> str:
-    title = _markdown_text(column.header)
-    return f"{title}<br>{_markdown_text(column.setting)}" if several else title
+    title = markdown_text(column.header)
+    return f"{title}<br>{markdown_text(column.setting)}" if several else title
 
 
 def _markdown_cell(cell: Cell) -> str:
-    text = _markdown_text(cell.text)
+    text = markdown_text(cell.text)
     return {1: f"**{text}**", 2: f"<ins>{text}</ins>"}.get(cell.rank, text)
 
 
-def _markdown_text(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Text that renders as it stands; underlines inside a word mean nothing and stay readable."""
     escaped = re.sub(r"([\\`*|\[\]~])", r"\\\1", escape(_one_line(text), quote=False))
     return re.sub(r"(?<!\w)_\w*|\w*_(?!\w)", lambda word: word[0].replace("_", r"\_"), escaped)

@@ -13,6 +13,7 @@ from papers import needs_latex, typeset
 from lrp_bench.contracts import BenchError
 from lrp_bench.report.__main__ import main
 from lrp_bench.report.claims import read_study
+from lrp_bench.report.claims_page import write_page
 from lrp_bench.report.claims_tables import claims_table, latex
 from lrp_bench.tracking.mlflow import MLflowRun, MLflowTracker
 
@@ -90,6 +91,19 @@ def test_the_tables_in_every_format(
     assert r"two \textless{}b\textgreater{} \& 50 \%" in tex
     assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 1
     assert all(line.count(" & ") == 4 for line in tex.splitlines() if line.endswith(r"reached \\"))
+
+
+def test_no_words_of_a_study_are_markup_on_the_page(folder: Path) -> None:
+    evil = "<b>x</b> [a](http://b) *c* [0.1, |R|]"
+    text = (folder / "mine.yaml").read_text().replace("about: about", f'about: "{evil}"')
+    for said in ("A study", "a book", '"two | pipe"', "another year"):
+        text = text.replace(said, f'"{evil}"')
+    (folder / "mine.yaml").write_text(text)
+    page = write_page(folder).read_text()
+    told = r"&lt;b&gt;x&lt;/b&gt; [a\](http://b) \*c\* [0.1, |R|]"
+    assert page.count(told) == 4  # title, about, source and deviation
+    assert page.count(told.replace("|", r"\|")) == 2  # in the tables
+    assert "<b>" not in page
 
 
 @needs_latex

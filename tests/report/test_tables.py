@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from papers import needs_latex, typeset
+from papers import BARE, needs_latex, typeset
 from rich.console import Console
 
 from lrp_bench.contracts import Measure
@@ -173,9 +173,10 @@ def test_the_latex_table_has_the_shape_it_needs() -> None:
 def test_no_text_breaks_latex_or_markdown(text: str) -> None:
     tex = tables.latex_text(text)
     assert all(ord(character) < 0x180 and character.isprintable() for character in tex)
-    bare = re.sub(r"\\(textbackslash|textasciitilde|textasciicircum|textless|textgreater)\{\}|\\[&%$#_{}]", "", tex)
+    words = r"\\text(backslash|asciitilde|asciicircum|less|greater|bar)\{\}"
+    bare = re.sub(words + r"|\\[&%$#_{}]", "", tex)
     assert not set(re.sub(r"\{[\[\]*]\}|\$\^?\\(pm|uparrow|downarrow|d?dagger)\$", "", bare)) & set("&%$#_{}[]*\\~^<>")
-    marked = re.sub(r"\\[\\`*|\[\]~_]|&(amp|lt|gt);|(?<=\w)_(?=\w)", "", tables._markdown_text(text))
+    marked = re.sub(r"\\[\\`*|\[\]~_]|&(amp|lt|gt);|(?<=\w)_(?=\w)", "", tables.markdown_text(text))
     assert not set(marked) & set("\\`*|[]~<>&\n")
 
 
@@ -321,6 +322,14 @@ def test_a_real_latex_sets_every_table_within_the_page_as_it_stands(tmp_path: Pa
     evil = comparison(methods=(*NAMES, "a_b%&$ <script>"), sets=("digits", "fashion_mnist"), notes=("50 % & more_",))
     tex = tables.latex(arranged(lay_out(evil), evil, "dataset"), "one") + tables.latex(lay_out(evil), "two")
     assert typeset(tex, tmp_path) < 1
+
+
+@needs_latex
+def test_a_paper_of_booktabs_alone_sets_every_latin_letter(tmp_path: Path) -> None:
+    letters = [chr(code) for code in range(0x21, 0x180)]
+    assert tables.latex_text("ąß«é") == "?ß?é"
+    told = r"\par ".join(f"{ord(letter):x} {tables.latex_text(letter)}" for letter in letters if letter.isprintable())
+    typeset(told, tmp_path, BARE)
 
 
 def side_by_side(layout: Layout) -> list[tuple[str, list[tuple[str, str]]]]:
