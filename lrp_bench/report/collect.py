@@ -96,12 +96,23 @@ def _choose(store: Store, explanations: Sequence[Run], which: str | None) -> Run
 
 
 def _latest_of_each(runs: Sequence[Run]) -> list[Run]:
-    """The same work done twice, by two jobs that raced or after a failure, counts once: the last that finished."""
-    kept: dict[str, Run] = {}
+    """The same work done twice, by two jobs that raced or after a failure, counts once: the last that finished.
+
+    A job that failed before its fingerprint was known is known by its config.
+    """
+    finished = {_job(run) for run in runs if run.info.status == "FINISHED"}
+    kept: dict[object, Run] = {}
     for run in sorted(runs, key=lambda run: run.info.status == "FINISHED"):
-        kept[run.data.tags.get("fingerprint", run.info.run_id)] = run
+        done, fingerprint = run.info.status == "FINISHED", run.data.tags.get("fingerprint")
+        if fingerprint or done or _job(run) not in finished:
+            kept[fingerprint or (run.info.run_id if done else _job(run))] = run
     chosen = {run.info.run_id for run in kept.values()}
     return [run for run in runs if run.info.run_id in chosen]
+
+
+def _job(run: Run) -> tuple[str, ...]:
+    tags: Mapping[str, str] = run.data.tags
+    return (tags["job"], _tag(run, "method")) if "job" in tags else (run.info.run_id,)
 
 
 def _explained(run: Run, found: artifacts.Artifacts) -> Explained:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from lrp_bench.report.collect import PARENT
 from lrp_bench.report.conditions import trained
+from lrp_bench.tracking.record import without_secrets
 from lrp_bench.tracking.store import Store, open_store
 
 QUALITY = "test_"  # metrics of a run that are the model's
@@ -67,18 +68,6 @@ def origin(uri: str, experiment: str, sweep: str) -> Origin:
         uri=public,
         pages=pages if urlsplit(public).scheme in ("http", "https") else None,
     )
-
-
-def without_secrets(uri: str) -> str:
-    """An address without user and password.
-
-    >>> without_secrets("postgresql://me:word@host:5432/runs")
-    'postgresql://host:5432/runs'
-    """
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _command(tags: Mapping[str, str], params: Mapping[str, str]) -> str:

@@ -51,11 +51,12 @@ def explain(tracker: MLflowTracker, sweep: str, tmp_path: Path) -> Explain:
         samples: object = range(20),
         measures: Mapping[str, Measure] = MEASURES,
         fingerprint: str | None = None,
+        job: str | None = None,
         name: str | None = None,
         error: BaseException | None = None,
     ) -> MLflowRun:
         tags = {"dataset": dataset, "model": model, "method": method, "seed": str(seed)}
-        tags |= {"fingerprint": fingerprint} if fingerprint else {}
+        tags |= {key: each for key, each in {"fingerprint": fingerprint, "job": job}.items() if each}
         run = tracker.start(name or f"{method} on {dataset}", kind="explanation", parent=sweep, tags=tags)
         if error is None:
             sample = np.asarray(samples)

@@ -177,3 +177,15 @@ def test_a_baseline_that_could_not_explain_is_told_once(tracker: MLflowTracker, 
             {"unavailable.agreement/captum_lrp": "it knows no Flatten."}
         )
     assert read(tracker, sweep).notes == ("no agreement with captum_lrp on digits, mlp: it knows no Flatten",)
+
+
+def test_a_job_that_failed_before_its_fingerprint_was_known_is_healed_by_its_config_alone(
+    tracker: MLflowTracker, sweep: str, explain: Explain
+) -> None:
+    explain("zplus", job="a", error=BenchError("no room for locks"))
+    explain("zplus", job="b", error=BenchError("another config"))
+    explain("zplus", job="b", error=BenchError("another config, tried again"))
+    explain("zplus", job="a", fingerprint="1")
+    results = read(tracker, sweep)
+    assert len(results.runs) == 1
+    assert [each.reason for each in results.failures] == ["another config, tried again"]

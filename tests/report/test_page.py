@@ -17,10 +17,10 @@ from PIL import Image
 from lrp_bench.contracts import Measure
 from lrp_bench.report import samples
 from lrp_bench.report.maps import filled
-from lrp_bench.report.origin import without_secrets
 from lrp_bench.report.picture import Picture
 from lrp_bench.report.results import Failure, Results
 from lrp_bench.report.samples import galleries
+from lrp_bench.tracking.record import without_secrets
 
 Made = Callable[..., Results]
 
