@@ -61,7 +61,7 @@ def beside_each_other(comparison: Comparison) -> dict[str, float]:
     found, seen = dict[str, float](), Counter[str]()
     for row in comparison.cells[[*keys, "shown"]].to_dict("records"):
         if comparison.measures[row["measure"]].headline:
-            name = clean("/".join(str(row[key]) for key in keys))
+            name = clean("/".join(str(row[key]).replace(", ", " ") for key in keys))
             seen[name] += 1  # some differ only in what a key cannot hold
             found[name if seen[name] == 1 else f"{name}:{seen[name]}"] = float(row["shown"])
     return found

@@ -163,7 +163,7 @@ def _caption(comparison: Comparison, columns: Sequence[Column]) -> str:
 
 def _counts(comparison: Comparison) -> str:
     if len(set(comparison.samples.values())) > 1:
-        return "n samples: " + ", ".join(f"{setting} {n}" for setting, n in comparison.samples.items())
+        return "; ".join(f"n = {n} samples of {setting}" for setting, n in comparison.samples.items())
     datasets = comparison.cells["dataset"].drop_duplicates() if len(comparison.cells) else comparison.settings
     return f"n = {next(iter(comparison.samples.values()))} samples of {', '.join(datasets)}"
 

@@ -102,7 +102,7 @@ def write_page(
 
 def _title(comparison: Comparison) -> str:
     methods = [method for method in comparison.methods if not is_random(method)]
-    where = ", ".join(comparison.settings[:3]) + (" ..." if len(comparison.settings) > 3 else "")
+    where = "; ".join(comparison.settings[:3]) + (" ..." if len(comparison.settings) > 3 else "")
     if not methods:
         return "A sweep without numbers"
     named = ", ".join(methods) if len(methods) <= NAMED else f"{len(methods)} methods"

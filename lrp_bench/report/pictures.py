@@ -59,7 +59,7 @@ def _grids(results: Results, folder: Path) -> Iterator[Picture]:
     for name, left, grid in _named("heatmaps", found):
         kind = grid.first.kind
         seed = f" The model is that of seed {grid.seed}." if grid.seed else ""
-        wrong = " Titles of wrong predictions are coloured." if kind == "image" else ""
+        wrong = " The words beside wrong predictions are coloured." if kind == "image" else ""
         unit = f" The unit is {grid.first.unit}." if grid.first.unit else ""
         caption = f"The same samples under each method. {READING[kind]}{wrong}{unit}{seed}{left}"
         yield Picture(name, f"Relevance, {grid.title}", caption, grids.draw_grid(grid, folder, name))
@@ -70,10 +70,11 @@ def _curves(results: Results, folder: Path) -> Iterator[Picture]:
     found = bands(results, settings[:PANELS])
     if len(found):
         left = f" Of {len(settings)} settings the first {PANELS} are drawn." if len(settings) > PANELS else ""
+        lot = ", in random order (dotted)" if "random" in set(found["order"]) else ""
         caption = (
             "The explained output as more and more of the input is removed: most relevant first (solid), least "
-            "relevant first (dashed) and in random order (dotted), with 95 % bootstrap bands. Under a good map the "
-            f"solid line falls at once and the dashed one late.{left}"
+            f"relevant first (dashed){lot}, with 95 % bootstrap bands. Under a good map the solid line falls at once "
+            f"and the dashed one late. Methods of equal maps lie on one line.{left}"
         )
         yield Picture("flip_curves", "Flip curves", caption, figures.flip_curves(found, folder, "flip_curves"))
 
@@ -103,7 +104,7 @@ def _costs(results: Results, comparison: Comparison, folder: Path) -> Iterator[P
     left = f" Of {len(settings)} settings the first {PANELS} are drawn." if len(settings) > PANELS else ""
     found = found[found["setting"].isin(settings[:PANELS])]
     caption = (
-        f"{title} with its 95 % bootstrap interval against the seconds that an explanation takes per sample, on a "
+        f"{title} with its 95 % bootstrap interval against the time that an explanation takes per sample, on a "
         f"logarithmic axis. {better} is more faithful, further left is cheaper.{left}"
     )
     yield Picture("cost", "Cost and faithfulness", caption, costs.draw_costs(found, title, folder, "cost"))
@@ -116,7 +117,7 @@ def _layers(results: Results, folder: Path) -> Iterator[Picture]:
         few = f" The {ledger.MOST} layers in which most is taken are shown." * (group["layer"].nunique() > ledger.MOST)
         caption = (
             "Where the relevance goes in each layer, from the output (top) down to the input, as shares of the "
-            "explained score: what a layer passes on, and what its bias, the stabiliser and the rule itself take "
+            "explained score: what a layer passes on, and what its bias, the stabilizer and the rule itself take "
             "(negative shares are added to it). The black tick is what arrived. A method that conserves has grey bars "
             f"up to the tick alone.{few}{left}"
         )
@@ -176,8 +177,8 @@ def _stability(results: Results, folder: Path) -> Iterator[Picture]:
         label = "Kendall distance between rankings"
         caption = (
             f"How far apart the rankings of {len(found.methods)} methods are under every two conditions: Kendall's "
-            "distance, 0 the same order, 0.5 unrelated, 1 reversed. A dark field is a pair of conditions that would "
-            "name other winners."
+            "distance, 0 the same order, 0.5 unrelated, 1 reversed. A dark field is a pair of conditions that "
+            "order the methods differently."
         )
         files = matrices.draw_matrices(panels, folder, "stability", label=label, low=0.0)
         yield Picture("stability", "Stability of the rankings", caption, files)

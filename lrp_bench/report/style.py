@@ -80,8 +80,11 @@ def panels(
 ) -> tuple[Figure, list[Axes]]:
     """A figure of so many panels, each `high` inches, above one legend; shared: what `Figure.subplots` takes."""
     width, rows, columns = size(count, most)
-    beside = _beside([str(handle.get_label()) for handle in handles], width)
-    lines = -(-len(handles) // beside)
+    for handle in handles:
+        handle.set_label(broken(str(handle.get_label()), width - 0.6))
+    names = [str(handle.get_label()).split("\n") for handle in handles]
+    beside = _beside([line for name in names for line in name], width)
+    lines = -(-len(handles) // beside) * max(map(len, names), default=1)
     figure = Figure(figsize=(width, high * rows + 0.2 + 0.15 * lines), layout="constrained")
     figure.legend(handles=handles, loc="outside lower center", ncols=beside)
     axes = figure.subplots(rows, columns, squeeze=False, **shared).ravel()

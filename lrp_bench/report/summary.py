@@ -48,7 +48,7 @@ def write_tables(results: Results, folder: Path, *, every: bool = False, by: By 
         "table.md": tables.markdown(table),
         "table.html": render("table.html", title=results.name, table=table),
         "table.csv": tables.csv(comparison),
-        "table.tex": tables.latex(table),
+        "table.tex": tables.latex(table, results.sweep[:8]),
         "pairs.csv": comparison.pairs.to_csv(index=False, lineterminator="\n"),
     }
     files = tuple(write(folder / name, text) for name, text in texts.items())

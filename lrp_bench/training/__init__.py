@@ -101,7 +101,7 @@ def fit_or_load(
         kept = record = load(folder, model)
         if record is None:
             rehearse(copy.deepcopy(model).eval())
-            name, tags = f"{type(model).__name__} on {type(data).__name__}", {"fingerprint": fingerprint}
+            name, tags = f"{type(model).__name__} on {type(data).__name__}, seed {seed}", {"fingerprint": fingerprint}
             with tracker.run(name, kind="training", parent=parent, params=identity, tags=tags) as run:
                 history, metrics = trainer.train(model, data, work=work, seed=seed, run=run)
                 record = Record(fingerprint, run.id, metrics, history, facts)

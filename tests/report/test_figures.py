@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib import colormaps
 from matplotlib.image import imread
+from matplotlib.lines import Line2D
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.report import figures, style
@@ -92,3 +93,14 @@ def test_long_names_are_broken_where_words_end() -> None:
     assert style.broken("captum_integrated_gradients", room) == "captum_integrated_\ngradients"
     assert style.broken("SRG (probability)\nmean 0.2", room) == "SRG (probability)\nmean 0.2"
     assert style.broken("x" * 30, room).replace("\n", "") == "x" * 30
+
+
+@style.drawing()
+def test_a_legend_stays_within_the_figure_whatever_the_names() -> None:
+    handles = [Line2D([], [], label=name) for name in ("a method of many words and an epsilon=" * 4, "b" * 150, "c")]
+    figure, _ = style.panels(1, 2.0, handles)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box = legend.get_window_extent().transformed(figure.transFigure.inverted())
+    assert 0 <= box.x0 < box.x1 <= 1
+    assert box.y0 >= 0
