@@ -1,6 +1,6 @@
 """Time what MLflow adds to a run, as a share of a minute: the same command with tracker=memory and with tracker=mlflow.
 
-    python experiments/speed/tracking.py [--repeats 2] [--steps 1600] [--out FOLDER]
+    python experiments/speed/tracking.py [--repeats 3] [--steps 300] [--out FOLDER]
 
 Whole processes, in turn, from their start to their end: what is added is importing MLflow, opening the store, logging
 (the model too, where one is trained), and the table that is read back and shown. Once with a model that was trained
@@ -60,8 +60,8 @@ def compared(repeats: int, steps: int, outputs: Path) -> pd.DataFrame:
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as outputs:

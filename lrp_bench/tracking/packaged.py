@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
@@ -14,6 +15,7 @@ import mlflow.pytorch
 import torch
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.models import Model, infer_signature
+from mlflow.utils import requirements_utils
 from torch import Tensor, nn
 
 from lrp_bench.tracking.store import Store
@@ -60,8 +62,11 @@ def upload(store: Store, run: str, name: str, described: Model, folder: Path) ->
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without what torch and MLflow have to say of a working export; a failing one raises."""
-    with warnings.catch_warnings():
+    """Without what torch and MLflow have to say of a working export; a failing one raises.
+
+    Nor does MLflow look up which package every file of the environment belongs to, for a warning that nobody sees.
+    """
+    with warnings.catch_warnings(), patch.object(requirements_utils, "_MODULES_TO_PACKAGES", {}, create=True):
         warnings.simplefilter("ignore")
         before = logging.root.manager.disable
         logging.disable(logging.CRITICAL)
