@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -30,6 +28,7 @@ from lrp_bench.models.kept import Kept
 from lrp_bench.records import first_samples, keep
 from lrp_bench.tracking.base import RunTracker
 from lrp_bench.tracking.outbox import Outbox
+from lrp_bench.tracking.record import digest
 from lrp_bench.training import Fitted, fit_or_load
 from lrp_bench.training.store import writing
 
@@ -174,8 +173,7 @@ class Study:
     @cached_property
     def job(self) -> str:
         """A sha256 of the config as written, by which a job is known that failed before its fingerprint was."""
-        text = json.dumps(OmegaConf.to_container(self.cfg, resolve=False), sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return digest(OmegaConf.to_container(self.cfg, resolve=False))
 
     def named(self, *groups: str) -> list[str]:
         """The names of the chosen options."""
@@ -208,7 +206,7 @@ class Study:
         )
         facts = {group: self.settings[group] for group in groups} | {"device": str(self.device)}
         facts["explainer"] = OmegaConf.to_container(explainer, resolve=True)
-        return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+        return digest(facts)
 
     @contextmanager
     def alone(self, method: str, fingerprint: str) -> Iterator[None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import signal
@@ -168,6 +167,7 @@ def _without(typed: Sequence[str], groups: tuple[str, ...]) -> list[str]:
 def fingerprint(config: DictConfig) -> str:
     """A sha256 of all that decides the numbers of a sweep, the code included; interpolations count as written."""
     from lrp_bench.tracking import provenance
+    from lrp_bench.tracking.record import digest
 
     whole: dict[str, Any] = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
     hydra = whole.pop("hydra")
@@ -175,8 +175,7 @@ def fingerprint(config: DictConfig) -> str:
     typed = OverridesParser.create().parse_overrides(hydra["overrides"]["task"])
     swept = [override.input_line for override in typed if override.is_sweep_override()]
     outside = [_told(config, "paths.data"), _content(config), provenance.code(), provenance.versions()]
-    text = json.dumps([facts, hydra["sweeper"].get("params"), swept, outside], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest([facts, hydra["sweeper"].get("params"), swept, outside])
 
 
 def _told(config: DictConfig, key: str) -> str:

@@ -142,7 +142,7 @@ def test_a_preset_is_told_from_one_with_changes() -> None:
 @pytest.mark.parametrize(
     ("typed", "name"),
     [
-        ("experiment=iris paths.outputs=/tmp/x samples=3", "experiment=iris samples=3"),
+        ("experiment=iris paths.outputs=there samples=3", "experiment=iris samples=3"),
         ("rule=zero,gamma hydra/launcher=joblib sweep.resume=true +tracker.timeout=3 ~names.model", "rule=zero,gamma"),
         ("device=cpu threads=1", "device=cpu threads=1"),  # these decide what a method costs
         ("paths.data=there tracker=memory", "defaults"),

@@ -16,6 +16,7 @@ import pandas as pd
 from lrp_bench.contracts import BenchError
 from lrp_bench.report import artifacts
 from lrp_bench.report.results import IDENTITY, Explained, Failure, Results, assemble
+from lrp_bench.tracking.record import PARENT
 from lrp_bench.tracking.store import Store, open_store, reaching
 
 if TYPE_CHECKING:  # lrp_bench.tracking says how MLflow is to behave before it is imported
@@ -23,7 +24,6 @@ if TYPE_CHECKING:  # lrp_bench.tracking says how MLflow is to behave before it i
 
 logger = logging.getLogger(__name__)
 
-PARENT = "mlflow.parentRunId"
 REASONS = {  # why a run of this status has no numbers, where it does not say so itself
     "SCHEDULED": "it has not started yet",
     "RUNNING": "not finished: still running, or its process ended without a word on another machine",

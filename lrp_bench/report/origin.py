@@ -10,9 +10,8 @@ from urllib.parse import quote, urlsplit
 
 import pandas as pd
 
-from lrp_bench.report.collect import PARENT
 from lrp_bench.report.conditions import trained
-from lrp_bench.tracking.record import without_secrets
+from lrp_bench.tracking.record import PARENT, without_secrets
 from lrp_bench.tracking.store import Store, open_store
 
 QUALITY = "test_"  # metrics of a run that are the model's

@@ -53,7 +53,7 @@ class Results:
 
     frame: one row per run x measure x sample, columns run, dataset, model, method, seed, measure, sample, value;
     curves: one row per point, columns run, curve, sample, fraction, value; layers: one row per run x layer x sample,
-    from the output down, columns run, layer, sample and the quantities; maps: run id -> the relevance of its first
+    from the output down, columns run, layer, sample and the quantities; maps: run id -> the relevance of some of its
     samples, of those that kept it; outputs: one row per run x sample, columns run, sample, label, prediction, score;
     runs: indexed by run id in the order they started, columns name, dataset, model, method, seed, settings (dict),
     samples (frozenset), seconds; notes: what a reader must know.

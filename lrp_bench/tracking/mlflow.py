@@ -18,7 +18,7 @@ from lrp_bench.contracts import BenchError
 from lrp_bench.tracking import preflight, provenance
 from lrp_bench.tracking.base import RunTracker
 from lrp_bench.tracking.load import Load
-from lrp_bench.tracking.record import MESSAGE_LENGTH, clean, finite, flatten, outcome, tag_text, without_secrets
+from lrp_bench.tracking.record import MESSAGE_LENGTH, PARENT, clean, finite, flatten, outcome, tag_text, without_secrets
 from lrp_bench.tracking.store import Store, connect, make_database, reaching
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ class MLflowTracker(RunTracker):
 
 
 def _parent(parent: str | None) -> dict[str, str]:
-    return {"mlflow.parentRunId": parent} if parent else {}
+    return {PARENT: parent} if parent else {}
 
 
 def _now() -> int:

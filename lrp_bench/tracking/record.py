@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import posixpath
 import re
@@ -11,6 +13,7 @@ KEY_LENGTH = 250
 VALUE_LENGTH = 6000
 TAG_LENGTH = 5000
 MESSAGE_LENGTH = 500
+PARENT = "mlflow.parentRunId"  # the tag by which MLflow knows whose child a run is
 
 
 def clean(name: str) -> str:
@@ -29,6 +32,11 @@ def without_secrets(text: str) -> str:
     'tracker.uri=postgresql://host:5432/runs seed=1'
     """
     return re.sub(r"(\w://)[^\s/]*@", r"\1", text)
+
+
+def digest(facts: object) -> str:
+    """A sha256 of facts that JSON can tell, whatever the order of their keys; others count by their text."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, str]:
