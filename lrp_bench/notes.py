@@ -16,7 +16,7 @@ from lrp_bench.tracking.record import TAG_LENGTH, clean
 
 if TYPE_CHECKING:  # the sweep's process starts without torch
     from lrp_bench.evaluation import Evaluation
-    from lrp_bench.report.comparison import Comparison
+    from lrp_bench.report.numbers.comparison import Comparison
 
 TABLES = "mlflow.loggedArtifacts"  # the tag that names the files to be shown as tables
 SAMPLES = "samples.json"

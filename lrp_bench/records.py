@@ -15,8 +15,9 @@ from lrp_bench.contracts import BenchError, Log
 from lrp_bench.data.base import TensorData
 from lrp_bench.data.text import TextData
 from lrp_bench.evaluation import Evaluation
-from lrp_bench.report import artifacts, maps, statistics
-from lrp_bench.report.maps import Maps
+from lrp_bench.report.numbers import statistics
+from lrp_bench.report.store import artifacts, maps
+from lrp_bench.report.store.maps import Maps
 from lrp_bench.tracking.record import without_secrets
 
 
@@ -115,8 +116,8 @@ def _coverage(evaluation: Evaluation, folder: Path) -> list[Path]:
 
 
 def _pictures(evaluation: Evaluation, data: TensorData, folder: Path) -> list[Path]:
-    from lrp_bench.report.bars import table_maps
-    from lrp_bench.report.figures import heatmap_grid
+    from lrp_bench.report.figures.bars import table_maps
+    from lrp_bench.report.figures.heatmaps import heatmap_grid
 
     shown = _maps(evaluation, data)
     kept = maps.write(shown, folder)
@@ -156,7 +157,7 @@ def _maps(evaluation: Evaluation, data: TensorData) -> Maps:
 
 def _panels(evaluation: Evaluation, data: TensorData, folder: Path) -> list[Path]:
     """What evaluators have drawn."""
-    from lrp_bench.report.practice import panel_grid
+    from lrp_bench.report.figures.panels import panel_grid
 
     paths = []
     for name, panels in evaluation.panels.items():
@@ -168,8 +169,8 @@ def _panels(evaluation: Evaluation, data: TensorData, folder: Path) -> list[Path
 
 
 def _sentences(shown: Maps, titles: Sequence[str], folder: Path) -> list[Path]:
-
-    from lrp_bench.report.sentences import sentences, write_html, write_png
+    from lrp_bench.report.figures.sentences import sentences, write_png
+    from lrp_bench.report.pages.sentences import write_html
 
     words = [shown.sentence(place) for place in range(len(titles))]
     told = sentences(words, shown.relevance, [", ".join(title.splitlines()) for title in titles])

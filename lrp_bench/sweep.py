@@ -130,7 +130,7 @@ class Sweep(Callback):
 
         from lrp_bench import notes
         from lrp_bench.contracts import NOTE, BenchError
-        from lrp_bench.report.summary import summarize
+        from lrp_bench.report.pages.summary import summarize
 
         console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
         summary = summarize(self.tracker.uri, self.tracker.experiment, self.parent, self.folder)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lrp_bench.engine import propagate
-from lrp_bench.engine.capture import Program, capture
+from lrp_bench.engine.capture.capture import Program, capture
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lrp_bench.report.maps import Maps
-from lrp_bench.report.origin import Origin
-from lrp_bench.report.page import write_page
-from lrp_bench.report.picture import Picture
-from lrp_bench.report.results import Results
-from lrp_bench.report.summary import write_tables
+from lrp_bench.report.figures.picture import Picture
+from lrp_bench.report.pages.report import write_page
+from lrp_bench.report.pages.summary import write_tables
+from lrp_bench.report.store.maps import Maps
+from lrp_bench.report.store.origin import Origin
+from lrp_bench.report.store.results import Results
 
 EVIL = "<script>alert(1)</script>"
 ORIGIN = Origin(

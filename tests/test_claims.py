@@ -19,8 +19,8 @@ from lrp_bench.cli import CONF, configure
 from lrp_bench.data.base import TensorData
 from lrp_bench.engine import LRP
 from lrp_bench.engine.rules import Zero
-from lrp_bench.report.claims import Study as Claims
-from lrp_bench.report.claims import read_study
+from lrp_bench.report.claims.study import Study as Claims
+from lrp_bench.report.claims.study import read_study
 from lrp_bench.run import Study, build
 
 FOLDER = Path(__file__).parents[1] / "experiments"

@@ -15,9 +15,10 @@ from torch import nn
 
 from lrp_bench.contracts import Explanation
 from lrp_bench.data import scikit
-from lrp_bench.engine import LRP, rules
+from lrp_bench.engine import LRP
+from lrp_bench.engine.rules import formulas
 from lrp_bench.metrics import Context, functional
-from lrp_bench.metrics.evaluators import conservation
+from lrp_bench.metrics.evaluators.conservation import conservation
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,7 +48,7 @@ def test_every_block_of_code_is_tested_here() -> None:
 
 
 def test_the_rule_of_the_recipe_shares_as_its_formula_says() -> None:
-    rule, x = recipe("Positive", rules)(), torch.tensor([[1.0, 2.0, 3.0]])
+    rule, x = recipe("Positive", formulas)(), torch.tensor([[1.0, 2.0, 3.0]])
     layer = nn.Linear(3, 2)
     w, b = torch.tensor([[1.0, -1.0, 2.0], [0.5, 1.0, -1.0]]), torch.tensor([0.5, -1.0])
     layer.load_state_dict({"weight": w, "bias": b})
@@ -57,7 +58,7 @@ def test_the_rule_of_the_recipe_shares_as_its_formula_says() -> None:
 
 
 def test_the_yaml_of_the_rule_lists_its_parameters() -> None:
-    rule = recipe("Positive", rules)
+    rule = recipe("Positive", formulas)
     written = OmegaConf.create(next(block for block in blocks("CONTRIBUTING.md", "yaml") if "Positive" in block))
     assert {key: value for key, value in written.items() if key != "_target_"} == {
         each.name: each.default for each in fields(rule)

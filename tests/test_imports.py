@@ -65,7 +65,7 @@ ONLY = {
     "omegaconf": {"cli.py", "run.py", "sweep.py"},
     "mlflow": {
         *("tracking/load.py", "tracking/mlflow.py", "tracking/packaged.py", "tracking/store.py"),
-        "report/collect.py",
+        "report/store/collect.py",
     },
 }
 

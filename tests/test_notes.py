@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lrp_bench import notes
 from lrp_bench.contracts import Measure
-from lrp_bench.report import statistics
+from lrp_bench.report.numbers import statistics
 
 MEASURES = {
     "srg": Measure("SRG", "flipping", higher_is_better=True),

@@ -19,7 +19,7 @@ from lrp_bench.contracts import Batch, BenchError, Explanation, NotApplicable
 from lrp_bench.evaluation import Evaluation, evaluate
 from lrp_bench.explainers.reference import Random
 from lrp_bench.metrics import Agreement, Conservation, Context, Flipping
-from lrp_bench.report import maps
+from lrp_bench.report.store import maps
 from lrp_bench.run import Study, run
 from lrp_bench.tracking.memory import MemoryTracker, Record
 

@@ -11,7 +11,7 @@ import pytest
 
 from lrp_bench import sweep
 from lrp_bench.contracts import BenchError, Measure
-from lrp_bench.report import summary
+from lrp_bench.report.pages import summary
 from lrp_bench.tracking import provenance
 from lrp_bench.tracking.memory import MemoryTracker
 

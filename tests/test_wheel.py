@@ -43,7 +43,7 @@ def test_the_wheel_holds_the_package_and_every_config(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lrp_bench").rglob("*.py")}
     configs = {"lrp_bench/" + path.relative_to(ROOT).as_posix() for path in (ROOT / "conf").rglob("*.yaml")}
-    templates = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lrp_bench").glob("report/templates/*")}
+    templates = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lrp_bench").glob("report/pages/templates/*")}
     assert configs
     assert templates
     assert sources | configs | templates <= names

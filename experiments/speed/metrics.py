@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lrp_bench.metrics.flipping import Constant, PerturbationCurve
 from lrp_bench.metrics.functional import kendall
-from lrp_bench.metrics.road import Road
+from lrp_bench.metrics.imputers.road import Road
 from lrp_bench.models import MiniVGG
 
 IMAGES, STEPS, SHAPE = 64, 32, (3, 32, 32)

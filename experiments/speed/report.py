@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from lrp_bench.contracts import Measure
-from lrp_bench.report import artifacts, maps
-from lrp_bench.report.maps import Maps
+from lrp_bench.report.store import artifacts, maps
+from lrp_bench.report.store.maps import Maps
 from lrp_bench.tracking.mlflow import MLflowTracker
 
 EXPERIMENT = "speed"

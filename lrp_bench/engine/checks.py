@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lrp_bench.contracts import BenchError
-from lrp_bench.engine.embedding import not_tokens
+from lrp_bench.engine.operators.embedding import not_tokens
 
 
 def check_inputs(inputs: Sequence[Tensor]) -> None:

@@ -12,17 +12,17 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from lrp_bench.contracts import BenchError, Explanation, JointExplanation, LedgerEntry
-from lrp_bench.engine.capture import Program, capture, evaluating, from_exported
+from lrp_bench.engine.capture.cache import Programs
+from lrp_bench.engine.capture.capture import Program, capture, evaluating, from_exported
+from lrp_bench.engine.capture.outputs import named_leaves
+from lrp_bench.engine.capture.pt2 import check_inputs as check_inputs_of
+from lrp_bench.engine.capture.pt2 import load_program, on_device
 from lrp_bench.engine.checks import check_capture, check_inputs, check_logits, check_relevance, choose
-from lrp_bench.engine.composites import Composite, Uniform
-from lrp_bench.engine.exported import check_inputs as check_inputs_of
-from lrp_bench.engine.exported import load_program, on_device
-from lrp_bench.engine.leaves import relevance_of, with_leaves
-from lrp_bench.engine.outputs import named_leaves
-from lrp_bench.engine.programs import Programs
-from lrp_bench.engine.rewrite import Covered, rewrite
-from lrp_bench.engine.rules import Rule
-from lrp_bench.engine.steps import Trace
+from lrp_bench.engine.operators.inputs import relevance_of, with_leaves
+from lrp_bench.engine.operators.trace import Trace
+from lrp_bench.engine.rewrite.rewrite import Covered, rewrite
+from lrp_bench.engine.rules.composite import Composite, Uniform
+from lrp_bench.engine.rules.rule import Rule
 
 V = TypeVar("V")
 

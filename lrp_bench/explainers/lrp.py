@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from lrp_bench.contracts import Explanation
 from lrp_bench.engine import LRP
 from lrp_bench.engine.composites import Composite
-from lrp_bench.engine.rewrite import Covered
+from lrp_bench.engine.rewrite.rewrite import Covered
 from lrp_bench.engine.rules import Rule
 
 

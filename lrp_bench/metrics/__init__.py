@@ -1,4 +1,8 @@
-"""Measures of explanations: pure functions (functional), perturbation curves (flipping) and evaluators."""
+"""Measures of explanations.
+
+functional/ holds them as pure functions, flipping.py the perturbation curves, imputers/ what takes the place of what is
+removed, evaluators/ the shells that a config names, in folders after the question they answer. Begin with evaluators/.
+"""
 
 from __future__ import annotations
 
@@ -6,51 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lrp_bench.metrics.evaluators import (
-        Adversarial,
-        Agreement,
-        Conservation,
-        Context,
-        Cost,
-        Evaluator,
-        Flipping,
-        Localisation,
-        NormalisedAOPC,
-        Randomisation,
-        RandomLogit,
-        Robustness,
-        Selection,
-        Sparseness,
-        Summands,
-        TwoModels,
-        Uncertainty,
-        WordDeletion,
-    )
-
-__all__ = [
-    "Adversarial",
-    "Agreement",
-    "Conservation",
-    "Context",
-    "Cost",
-    "Evaluator",
-    "Flipping",
-    "Localisation",
-    "NormalisedAOPC",
-    "RandomLogit",
-    "Randomisation",
-    "Robustness",
-    "Selection",
-    "Sparseness",
-    "Summands",
-    "TwoModels",
-    "Uncertainty",
-    "WordDeletion",
-]
+    from lrp_bench.metrics.evaluators import *  # noqa: F403
 
 
 def __getattr__(name: str) -> object:
-    # torchmetrics takes seconds to import: only who asks for an evaluator pays for it
-    if name in __all__:
+    # torchmetrics takes seconds to import: only who asks for an evaluator, a class, pays for it
+    if name[:1].isupper():
         return getattr(import_module("lrp_bench.metrics.evaluators"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

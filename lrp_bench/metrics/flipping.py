@@ -24,11 +24,11 @@ from lrp_bench.metrics.imputers import (
     Fill,
     ImageMean,
     Imputer,
+    Inpaint,
     Noise,
+    Road,
     Sample,
 )
-from lrp_bench.metrics.inpaint import Inpaint
-from lrp_bench.metrics.road import Road
 from lrp_bench.metrics.scores import SCORES, Score
 from lrp_bench.metrics.superpixels import Superpixels
 from lrp_bench.metrics.units import Features, Patches, Pixels, Regions, Tokens, Unit, default_unit

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram, UnflattenedModule
 
 from lrp_bench.contracts import BenchError
-from lrp_bench.engine.exported import batch_size, check_inputs, load_program, output_name
-from lrp_bench.engine.outputs import named_leaves
+from lrp_bench.engine.capture.outputs import named_leaves
+from lrp_bench.engine.capture.pt2 import batch_size, check_inputs, load_program, output_name
 from lrp_bench.models.fits import check_fits
 
 

@@ -19,8 +19,8 @@ from lrp_bench.contracts import BenchError
 from lrp_bench.startup import uncollected
 
 if TYPE_CHECKING:
-    from lrp_bench.report.claims_tables import ClaimsTable
-    from lrp_bench.report.origin import Origin
+    from lrp_bench.report.claims.tables import ClaimsTable
+    from lrp_bench.report.store.origin import Origin
 
 LONGEST = 100  # characters of a folder's name
 
@@ -31,9 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 100)
     try:
         if given[:1] == ["claims"]:
-            from lrp_bench.report import claims_page
+            from lrp_bench.report.pages import claims
 
-            return claims_page.main(given[1:])
+            return claims.main(given[1:])
         parser = _parser()
         argcomplete.autocomplete(parser)
         options = parser.parse_args(given)
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(options: argparse.Namespace, console: Console) -> None:
-    from lrp_bench.report.collect import sweeps
+    from lrp_bench.report.store.collect import sweeps
 
     found = sweeps(options.uri, options.experiment)
     table = Table("sweep", "name", "started (UTC)", "status", "finished", "failed", box=None)
@@ -91,13 +91,13 @@ def _folder_name(name: str, sweep: str) -> str:
 
 def _report(options: argparse.Namespace, console: Console) -> None:
     with uncollected():
-        from lrp_bench.report.collect import collect
-        from lrp_bench.report.origin import origin
-        from lrp_bench.report.page import write_page
-        from lrp_bench.report.pictures import draw_all
-        from lrp_bench.report.stability_report import write_stability
-        from lrp_bench.report.summary import write_tables
-        from lrp_bench.report.terminal import render
+        from lrp_bench.report.figures.sweep import draw_all
+        from lrp_bench.report.pages.report import write_page
+        from lrp_bench.report.pages.stability import write_stability
+        from lrp_bench.report.pages.summary import write_tables
+        from lrp_bench.report.store.collect import collect
+        from lrp_bench.report.store.origin import origin
+        from lrp_bench.report.tables.terminal import render
 
     results = collect(options.uri, options.experiment, _sweep(options))
     folder = options.out / _folder_name(results.name, results.sweep)
@@ -126,8 +126,8 @@ def _sweep(options: argparse.Namespace) -> str | None:
     """The sweep that is asked for; None is the latest."""
     if options.claims is None:
         return None if options.sweep == "latest" else str(options.sweep)
-    from lrp_bench.report.claims import read_study
-    from lrp_bench.report.collect import latest_id
+    from lrp_bench.report.claims.study import read_study
+    from lrp_bench.report.store.collect import latest_id
 
     if options.sweep != "latest":
         raise BenchError(f"Expected a sweep or a file of claims, got both: leave out --sweep or {options.claims}.")
@@ -136,8 +136,8 @@ def _sweep(options: argparse.Namespace) -> str | None:
 
 def _claims(options: argparse.Namespace, source: Origin) -> ClaimsTable | None:
     """The claims about a sweep's preset, where there is a file of them."""
-    from lrp_bench.report.claims import read_study
-    from lrp_bench.report.claims_page import of_sweep
+    from lrp_bench.report.claims.study import read_study
+    from lrp_bench.report.pages.claims import of_sweep
 
     path = options.claims or Path("experiments") / f"{source.preset}.yaml"
     if not source.preset or not path.is_file():

@@ -9,7 +9,7 @@ import torch
 from capturing import captured_once, float64
 from torch import nn
 
-from lrp_bench.engine.capture import capture
+from lrp_bench.engine.capture.capture import capture
 
 __all__ = ["captured_once", "float64", "quick_capture"]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lrp_bench.contracts import LedgerEntry
 from lrp_bench.engine import LRP, propagate
-from lrp_bench.engine.capture import capture
+from lrp_bench.engine.capture.capture import capture
 from lrp_bench.engine.composites import (
     CPLRP,
     AttnLRP,
@@ -24,7 +24,7 @@ from lrp_bench.engine.composites import (
     EpsilonPlus,
     EpsilonPlusFlat,
 )
-from lrp_bench.engine.rewrite import Covered
+from lrp_bench.engine.rewrite.rewrite import Covered
 from lrp_bench.engine.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, WSquare, ZBox, Zero, ZPlus
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("float64")]

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from lrp_bench.contracts import Measure
-from lrp_bench.report import artifacts, statistics
-from lrp_bench.report.results import Failure, Results
+from lrp_bench.report.numbers import statistics
+from lrp_bench.report.store import artifacts
+from lrp_bench.report.store.results import Failure, Results
 from lrp_bench.tracking.mlflow import MLflowRun, MLflowTracker
 
 MEASURES = {

@@ -10,7 +10,7 @@ import pytest
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.report.__main__ import _folder_name, main
-from lrp_bench.report.summary import summarize
+from lrp_bench.report.pages.summary import summarize
 from lrp_bench.tracking.mlflow import MLflowRun, MLflowTracker
 
 Explain = Callable[..., MLflowRun]
@@ -123,7 +123,7 @@ def test_help_is_quick_and_reading_needs_no_torch_and_no_figures() -> None:
     code = (
         "import sys, lrp_bench.report.__main__\n"
         "assert not {'mlflow', 'pandas', 'torch', 'matplotlib'} & set(sys.modules)\n"
-        "import lrp_bench.report.summary, lrp_bench.report.artifacts, lrp_bench.report.curves\n"
+        "import lrp_bench.report.pages.summary, lrp_bench.report.store.artifacts, lrp_bench.report.numbers.curves\n"
         "assert not {'matplotlib', 'torch', 'seaborn', 'hydra'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,9 +8,9 @@ import pytest
 
 from lrp_bench import run as job
 from lrp_bench.cli import configure
-from lrp_bench.report import tables
-from lrp_bench.report.collect import collect
-from lrp_bench.report.comparison import compare
+from lrp_bench.report.numbers.comparison import compare
+from lrp_bench.report.store.collect import collect
+from lrp_bench.report.tables import formats
 from lrp_bench.tracking.mlflow import MLflowTracker
 
 SMALL = ("dataset=synthetic", "samples=12", "trainer=fast", "baselines=none", "metric=[flipping]", "pictures=0")
@@ -27,7 +27,7 @@ def interrupted(*_: object) -> None:
 
 
 def table(tracker: MLflowTracker, sweep: str) -> str:
-    return tables.csv(compare(collect(tracker.uri, tracker.experiment, sweep)))
+    return formats.csv(compare(collect(tracker.uri, tracker.experiment, sweep)))
 
 
 def test_the_table_of_a_resumed_sweep_is_that_of_one_at_a_stretch(

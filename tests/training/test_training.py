@@ -30,7 +30,7 @@ from lrp_bench.training import Fitted, Recipe, fit_or_load
 from lrp_bench.training.callbacks import Bar
 from lrp_bench.training.fitting import undisturbed
 
-CONF = Path(__file__).parents[1] / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 Hook = Callable[[Mapping[str, float], int], None]
 
 
@@ -387,16 +387,20 @@ def test_errors_of_the_tracker_are_not_taken_for_the_disks(tmp_path: Path) -> No
         train(tmp_path, Tracker(unreachable))
 
 
-@pytest.mark.parametrize("name", [path.stem for path in sorted((CONF / "trainer").glob("*.yaml"))])
-def test_every_trainer_config_makes_a_recipe(name: str) -> None:
-    default = OmegaConf.load(CONF / "trainer" / "default.yaml")
-    config = OmegaConf.load(CONF / "trainer" / f"{name}.yaml")
+@pytest.mark.parametrize(("name", "epochs"), [("default", 8), ("fast", 2), ("text", 4)])
+def test_every_config_of_a_recipe_makes_one(name: str, epochs: int) -> None:
+    written = [OmegaConf.load(CONF / "trainer" / f"{each}.yaml") for each in ("default", name)]
     root = OmegaConf.create({"dataset": {"batch_size": 16}})
-    root.trainer = OmegaConf.merge(default, config)
+    root.trainer = OmegaConf.merge(*written)
     root.trainer.pop("defaults", None)
     made = instantiate(root.trainer)
-    assert made.batch_size == 16
-    assert made.max_epochs == (2 if name == "fast" else 8)
+    assert (made.batch_size, made.max_epochs) == (16, epochs)
+
+
+def test_no_config_of_a_recipe_is_forgotten_above() -> None:
+    configs = {path.stem: OmegaConf.load(path) for path in (CONF / "trainer").glob("*.yaml")}
+    recipes = {name for name, each in configs.items() if each.get("_target_", Recipe.__name__).endswith("Recipe")}
+    assert recipes == {"default", "fast", "text"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,5 @@
+"""How relevance passes each kind of operator: its forward, and a backward that is a relevance rule.
+
+table.py says of every ATen operator what becomes of it; steps.py holds the steps that most of them get, the other
+modules those of their own kind. Begin with table.py.
+"""
