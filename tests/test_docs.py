@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from lrp_bench.contracts import Explanation
-from lrp_bench.data import scikit
+from lrp_bench.data.sets import scikit
 from lrp_bench.engine import LRP
 from lrp_bench.engine.rules import formulas
 from lrp_bench.metrics import Context, functional

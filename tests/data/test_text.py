@@ -16,7 +16,7 @@ from treebank import TREES, write_trees
 from lrp_bench.contracts import BenchError
 from lrp_bench.data import SST, Arithmetic
 from lrp_bench.data.batching import AlikeBatches
-from lrp_bench.data.sst import Phrase, parse
+from lrp_bench.data.sets.sst import Phrase, parse
 from lrp_bench.data.text import encode, vocabulary
 
 COMMON: dict[str, Any] = {"mean": 0.0, "std": 1.0, "batch_size": 2, "samples": 2, "seed": 0}

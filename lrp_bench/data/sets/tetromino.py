@@ -12,7 +12,7 @@ from lrp_bench.contracts import BenchError
 from lrp_bench.data.arguments import one_of, share, whole
 from lrp_bench.data.base import Contents, Settings, TensorData
 from lrp_bench.data.batching import Split
-from lrp_bench.data.pasting import CONTENT_SEED, stored
+from lrp_bench.data.sources.pasting import CONTENT_SEED, stored
 
 SHAPES = {"T": ((1, 0), (1, 1), (1, 0)), "L": ((1, 0), (1, 0), (1, 1))}
 LEAST = 8  # pixels a side: the two shapes then lie apart

@@ -10,8 +10,8 @@ from torch import Generator, Tensor
 from lrp_bench.data.arguments import one_of, whole
 from lrp_bench.data.base import Contents, Settings, TensorData
 from lrp_bench.data.batching import Split
-from lrp_bench.data.pasting import CONTENT_SEED, anywhere, draw, enlarged, stored, textures
-from lrp_bench.data.scikit import read_digits
+from lrp_bench.data.sets.scikit import read_digits
+from lrp_bench.data.sources.pasting import CONTENT_SEED, anywhere, draw, enlarged, stored, textures
 
 INK = 0.5  # from here on a pixel belongs to the digit's shape
 

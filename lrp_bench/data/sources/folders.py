@@ -19,7 +19,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from lrp_bench.contracts import BenchError
 from lrp_bench.data.base import Contents, Settings, TensorData
 from lrp_bench.data.batching import Split
-from lrp_bench.data.cache import cached
+from lrp_bench.data.sources.cache import cached
 
 log = logging.getLogger(__name__)
 

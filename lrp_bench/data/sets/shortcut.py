@@ -12,8 +12,8 @@ from lrp_bench.contracts import BenchError
 from lrp_bench.data.arguments import one_of, share, whole
 from lrp_bench.data.base import Contents, Settings, TensorData
 from lrp_bench.data.batching import Split
-from lrp_bench.data.pasting import CONTENT_SEED, Window, draw, enlarged, stored, window
-from lrp_bench.data.scikit import read_digits
+from lrp_bench.data.sets.scikit import read_digits
+from lrp_bench.data.sources.pasting import CONTENT_SEED, Window, draw, enlarged, stored, window
 
 
 class Shortcut(TensorData):

@@ -12,8 +12,8 @@ from torchvision import datasets
 from lrp_bench.contracts import BenchError
 from lrp_bench.data.base import Contents, Settings, TensorData
 from lrp_bench.data.batching import Split
-from lrp_bench.data.download import ensure
-from lrp_bench.data.folder import read_archive, read_folder
+from lrp_bench.data.sources.download import ensure
+from lrp_bench.data.sources.folders import read_archive, read_folder
 
 
 class CIFAR10(TensorData):

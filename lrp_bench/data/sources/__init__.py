@@ -1,0 +1,4 @@
+"""Where samples come from.
+
+folders.py reads pictures, pasting.py draws them. Begin with folders.py.
+"""
