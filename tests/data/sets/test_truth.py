@@ -16,7 +16,7 @@ from lrp_bench.data import Split, TensorData
 from lrp_bench.data.sets.scikit import read_digits
 from lrp_bench.run import build
 
-CONF = Path(__file__).parents[2] / "conf" / "dataset"
+CONF = Path(__file__).parents[3] / "conf" / "dataset"
 NAMES = ["digits_on_texture", "shortcut", "tetromino"]
 SMALL: dict[str, dict[str, Any]] = {"digits_on_texture": {"copies": 1}, "tetromino": {"train": 400, "test": 200}}
 
