@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lrp_bench.contracts import BenchError, Log
-from lrp_bench.data.base import TensorData
+from lrp_bench.data.protocol import DataSet
 from lrp_bench.data.text import TextData
 from lrp_bench.evaluation import Evaluation
 from lrp_bench.report.numbers import statistics
@@ -21,7 +21,7 @@ from lrp_bench.report.store.maps import Maps
 from lrp_bench.tracking.record import without_secrets
 
 
-def keep(run: Log, evaluation: Evaluation, data: TensorData, config: str, folder: Path) -> None:
+def keep(run: Log, evaluation: Evaluation, data: DataSet, config: str, folder: Path) -> None:
     """Write the run's files into folder, and log them with all numbers.
 
     Raises BenchError where the folder cannot be written.
@@ -46,7 +46,7 @@ def keep(run: Log, evaluation: Evaluation, data: TensorData, config: str, folder
         run.log_file(path)
 
 
-def first_samples(evaluation: Evaluation, data: TensorData, count: int = 3) -> str:
+def first_samples(evaluation: Evaluation, data: DataSet, count: int = 3) -> str:
     """A table of the first samples' scores and relevance; empty where the relevance is not among the values."""
     told = _told(evaluation.values, most=32)
     if not told:
@@ -115,7 +115,7 @@ def _coverage(evaluation: Evaluation, folder: Path) -> list[Path]:
     return [path]
 
 
-def _pictures(evaluation: Evaluation, data: TensorData, folder: Path) -> list[Path]:
+def _pictures(evaluation: Evaluation, data: DataSet, folder: Path) -> list[Path]:
     from lrp_bench.report.figures.bars import table_maps
     from lrp_bench.report.figures.heatmaps import heatmap_grid
 
@@ -135,7 +135,7 @@ def _pictures(evaluation: Evaluation, data: TensorData, folder: Path) -> list[Pa
     return [kept, path, table]
 
 
-def _maps(evaluation: Evaluation, data: TensorData) -> Maps:
+def _maps(evaluation: Evaluation, data: DataSet) -> Maps:
     """Some samples and their relevance, as pictures show them."""
     columns = (evaluation.index, evaluation.label, evaluation.prediction, evaluation.score)
     index, label, prediction, score = (column[evaluation.pictured] for column in columns)
@@ -155,7 +155,7 @@ def _maps(evaluation: Evaluation, data: TensorData) -> Maps:
     )
 
 
-def _panels(evaluation: Evaluation, data: TensorData, folder: Path) -> list[Path]:
+def _panels(evaluation: Evaluation, data: DataSet, folder: Path) -> list[Path]:
     """What evaluators have drawn."""
     from lrp_bench.report.figures.panels import panel_grid
 

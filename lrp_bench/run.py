@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from lrp_bench import notes, progress
 from lrp_bench.contracts import NOTE, Batch, BenchError, NotApplicable, Run
 from lrp_bench.data.arguments import one_of, whole
-from lrp_bench.data.base import TensorData
 from lrp_bench.data.facts import log_explained_data
+from lrp_bench.data.protocol import DataSet
 from lrp_bench.evaluation import Evaluation, evaluate, on_device
 from lrp_bench.models.kept import Kept
 from lrp_bench.records import first_samples, keep
@@ -64,9 +64,9 @@ class Study:
         self._fitted: Fitted | None = None
 
     @cached_property
-    def data(self) -> TensorData:
+    def data(self) -> DataSet:
         """The data set, read and cut."""
-        data: TensorData = build(self.cfg.dataset)
+        data: DataSet = build(self.cfg.dataset)
         data.setup()
         return data
 

@@ -1,13 +1,13 @@
-"""What every data set shares: tensors in memory, normalisation, the validation cut and the explained subset."""
+"""What every data set shares: normalisation, the validation cut, the explained subset and batches by index."""
 
 from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import ClassVar, Literal, NotRequired, TypedDict
+from itertools import chain
+from typing import ClassVar, NotRequired, TypedDict
 
 import pytorch_lightning as pl
 import torch
@@ -16,12 +16,10 @@ from torch.utils.data import DataLoader
 
 from lrp_bench.contracts import Batch, BenchError
 from lrp_bench.data.arguments import floating, named, per_channel, sample_shape, whole
-from lrp_bench.data.batching import Batches, Rows, Split
+from lrp_bench.data.batching import Batches, Rows
+from lrp_bench.data.protocol import DataSet, Official, Part, Task
 from lrp_bench.data.selection import balanced, cut, others
-
-Part = Literal["train", "validation", "test"]
-PARTS: tuple[Part, ...] = ("train", "validation", "test")
-Task = Literal["classification", "regression"]
+from lrp_bench.data.sources.contents import Contents, Split, portions, together
 
 
 class Settings(TypedDict):
@@ -39,21 +37,8 @@ class Settings(TypedDict):
     dtype: NotRequired[str]
 
 
-@dataclass(frozen=True)
-class Contents:
-    """A data set in its official order; label k (of a regression: output k) is called class_names[k].
-
-    validation: which of the training samples are the official validation split, (v,) int64; None: there is none.
-    """
-
-    train: Split
-    test: Split
-    class_names: list[str]
-    validation: Tensor | None = None
-
-
-class TensorData(pl.LightningDataModule):
-    """A data set held in memory and batched by index.
+class TensorData(pl.LightningDataModule, DataSet):
+    """A data set that is read from its source, and batched by index.
 
     Args:
         shape: of one sample, [channels, height, width] or [features].
@@ -136,12 +121,12 @@ class TensorData(pl.LightningDataModule):
     @cached_property
     def low(self) -> Tensor:
         """The smallest normalised input, broadcastable to a sample: (channels, 1, 1), or (features,) as in training."""
-        return self.normalize(torch.zeros(1) if self.is_picture else self.contents.train.inputs.amin(0))
+        return self.normalize(torch.zeros(1) if self.is_picture else self._extreme(Tensor.amin))
 
     @cached_property
     def high(self) -> Tensor:
         """The largest normalised input; shaped as `low`."""
-        return self.normalize(torch.ones(1) if self.is_picture else self.contents.train.inputs.amax(0))
+        return self.normalize(torch.ones(1) if self.is_picture else self._extreme(Tensor.amax))
 
     def normalize(self, raw: Tensor) -> Tensor:
         """(raw - mean) / std; uint8 is first brought to [0, 1]."""
@@ -211,8 +196,10 @@ class TensorData(pl.LightningDataModule):
     @cached_property
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(repr((self.shape, self.classes)).encode())
-        train, test = self.contents.train, self.contents.test
-        for part in (train.inputs, train.labels, test.inputs, test.labels, self.mean, self.std, self._cut[1]):
+        for split in (self.contents.train, self.contents.test):
+            for part in chain(portions(split.inputs), [split.labels]):
+                digest.update(part.numpy().tobytes())
+        for part in (self.mean, self.std, self._cut[1]):
             digest.update(part.numpy().tobytes())
         return digest.hexdigest()
 
@@ -230,6 +217,11 @@ class TensorData(pl.LightningDataModule):
         # generator of its own draws from torch's, for a seed that it does not use here.
         return DataLoader(Rows(split, self.normalize), batch_size=None, sampler=sampler, generator=self._generator())
 
+    def official(self, split: Official) -> tuple[Tensor, Tensor]:
+        """A whole split in its official order, inputs and labels; validation samples are among those for training."""
+        stored = self.contents.test if split == "test" else self.contents.train
+        return self.normalize(together(stored.inputs)), stored.labels
+
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """The training part, shuffled."""
         return self.batches("train")
@@ -246,6 +238,9 @@ class TensorData(pl.LightningDataModule):
         """What a picture says of a sample, in a line each."""
         names = self.class_names
         return f"true {names[int(label)]}\npredicted {names[int(prediction)]}"
+
+    def _extreme(self, of: Callable[[Tensor, int], Tensor]) -> Tensor:
+        return of(torch.stack([of(portion, 0) for portion in portions(self.contents.train.inputs)]), 0)
 
     def _strata(self, split: Split) -> Tensor:
         """What a subset is balanced by, (n,) int64: the classes."""

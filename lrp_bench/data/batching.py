@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from lrp_bench.data.selection import epoch_seed
-
-
-@dataclass(frozen=True)
-class Split:
-    """inputs: (n, *shape), uint8 for stored pictures, else float32 (pictures in [0, 1]); labels: (n,) int64.
-
-    Of a regression the labels are floating. mask: (n, *positions) bool, where the evidence for the label lies, for data
-    whose truth is known.
-    """
-
-    inputs: Tensor
-    labels: Tensor
-    mask: Tensor | None = None
+from lrp_bench.data.sources.contents import Split
 
 
 class Rows(Dataset[tuple[Tensor, Tensor]]):

@@ -1,24 +1,20 @@
-"""Sentences as ids of words: what data sets of text share."""
+"""What data sets of text share: their samples are ids of words."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from lrp_bench.contracts import BenchError
 from lrp_bench.data.base import TensorData
 from lrp_bench.data.batching import AlikeBatches, Batches
+from lrp_bench.data.sources.contents import portions
+from lrp_bench.data.sources.texts import PADDING, Words
 
-PADDING, UNKNOWN = 0, 1
-SPECIAL = 2  # ids that are no words
 ORDER_SEED = 0
-
-Words = tuple[str, ...]
 
 
 class TextData(TensorData):
@@ -52,33 +48,5 @@ class TextData(TensorData):
 
     def _shuffled(self, index: Tensor, batch_size: int) -> Batches:
         # Trimmed to their longest sentence (training.augment.Trim), batches of like lengths take a fraction of the time
-        lengths = (self.contents.train.inputs != PADDING).sum(1)
+        lengths = torch.cat([(ids != PADDING).sum(1) for ids in portions(self.contents.train.inputs)])
         return AlikeBatches(index, batch_size, self.seed, lengths)
-
-
-def vocabulary(sentences: Iterable[Words], size: int) -> dict[str, int]:
-    """Ids from 2 on for the most frequent words, so that no id reaches `size`; words equally frequent by the alphabet.
-
-    >>> vocabulary([("a", "b"), ("b", "c")], size=4)
-    {'b': 2, 'a': 3}
-    """
-    counts = Counter(word for words in sentences for word in words)
-    ranked = sorted(counts, key=lambda word: (-counts[word], word))
-    return {word: SPECIAL + rank for rank, word in enumerate(ranked[: size - SPECIAL])}
-
-
-def encode(sentences: Sequence[Words], ids: Mapping[str, int], length: int) -> Tensor:
-    """The ids of sentences: (n, length) int64.
-
-    >>> encode([("b", "x"), ("b",)], {"b": 2}, length=3)
-    tensor([[2, 1, 0],
-            [2, 0, 0]])
-    """
-    longest = max(map(len, sentences), default=0)
-    if longest > length:
-        raise BenchError(f"Expected sentences of at most {length} words, got {longest}: set dataset.shape")
-    rows = torch.tensor([len(words) for words in sentences])
-    encoded = torch.full((len(sentences), length), PADDING)
-    flat = torch.tensor([ids.get(word, UNKNOWN) for words in sentences for word in words], dtype=torch.int64)
-    encoded[torch.arange(length) < rows.unsqueeze(1)] = flat
-    return encoded

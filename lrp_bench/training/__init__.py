@@ -17,8 +17,8 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from lrp_bench.contracts import NOTE, Run, Tracker
-from lrp_bench.data.base import TensorData
 from lrp_bench.data.facts import log_training_data
+from lrp_bench.data.protocol import DataSet
 from lrp_bench.models.fits import check_fits
 from lrp_bench.training.fitting import seeded
 from lrp_bench.training.recipe import Recipe
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 # What a config says that leaves the weights as they are. A data set's contents count, not where it lies; its batch size
 # is only what the trainer takes by default.
 WITHOUT_EFFECT = {
-    "dataset": {"root", "cache", "samples", "batch_size", "truth"},
+    "dataset": {"root", "cache", "memory", "samples", "batch_size", "truth"},
     "trainer": {"accelerator", "devices", "progress"},
 }
 
@@ -60,7 +60,7 @@ class Fitted:
 
 def fit_or_load(
     build: Callable[[], nn.Module],
-    data: TensorData,
+    data: DataSet,
     trainer: Trainer,
     *,
     identity: Mapping[str, object],
@@ -116,7 +116,7 @@ def _settled(model: nn.Module) -> nn.Module:
     return model.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
 
 
-def _tell(run: Run, model: nn.Module, data: TensorData, metrics: Mapping[str, float]) -> None:
+def _tell(run: Run, model: nn.Module, data: DataSet, metrics: Mapping[str, float]) -> None:
     """What a tracker keeps of a training beside its numbers: the data, the model, and a description of both."""
     log_training_data(run, data)
     run.log_model(model, data.background(2)[0])
@@ -127,7 +127,7 @@ def _tell(run: Run, model: nn.Module, data: TensorData, metrics: Mapping[str, fl
     run.set_tags({NOTE: f"{told}\n\n{how}"})
 
 
-def _facts(model: nn.Module, data: TensorData, identity: Mapping[str, object], seed: int) -> dict[str, object]:
+def _facts(model: nn.Module, data: DataSet, identity: Mapping[str, object], seed: int) -> dict[str, object]:
     """All that decides what comes out of a training; another minor version of torch may round differently."""
     tensors = [(name, list(tensor.shape)) for name, tensor in model.state_dict().items()]
     return {

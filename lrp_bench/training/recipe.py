@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from lrp_bench.contracts import BenchError, Run
 from lrp_bench.data.arguments import whole
-from lrp_bench.data.base import PARTS, TensorData
+from lrp_bench.data.protocol import PARTS, DataSet
 from lrp_bench.data.selection import epoch_seed
 from lrp_bench.models.classifier import Classifier, Inputs, Regressor, Supervised, schedule
 from lrp_bench.progress import terminal
@@ -90,7 +90,7 @@ class Recipe:
             raise BenchError(f"Expected trainer settings that work on this machine, got: {error}") from error
 
     def train(
-        self, model: nn.Module, data: TensorData, *, work: Path, seed: int, run: Run
+        self, model: nn.Module, data: DataSet, *, work: Path, seed: int, run: Run
     ) -> tuple[Sequence[Epoch], Mapping[str, float]]:
         """Fit `model`; see Trainer. A model without a weight that requires a gradient is only tested."""
         parts: dict[str, Loader] = {part: data.batches(part, self.batch_size) for part in PARTS}
@@ -113,7 +113,7 @@ class Recipe:
         run.log_metrics(metrics)
         return history, metrics
 
-    def _module(self, model: nn.Module, data: TensorData) -> Supervised:
+    def _module(self, model: nn.Module, data: DataSet) -> Supervised:
         inputs: Inputs = {"augment": self.augment, "channels_last": self.channels_last}
         if data.task == "regression":
             return Regressor(model, self.optimizer, self.scheduler, **inputs)

@@ -14,7 +14,7 @@ from sklearn.base import clone
 from torch import nn
 
 from lrp_bench.contracts import BenchError, Run
-from lrp_bench.data.base import TensorData
+from lrp_bench.data.protocol import DataSet, Official
 from lrp_bench.training.callbacks import Epoch
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ class Trainer(Protocol):
     """Gives a model its weights."""
 
     def train(
-        self, model: nn.Module, data: TensorData, *, work: Path, seed: int, run: Run
+        self, model: nn.Module, data: DataSet, *, work: Path, seed: int, run: Run
     ) -> tuple[Sequence[Epoch], Mapping[str, float]]:
         """Train `model` in place, and leave it on the CPU.
 
@@ -39,7 +39,7 @@ class AsGiven:
     """The weights stay what they are, and nothing is tested."""
 
     def train(
-        self, model: nn.Module, data: TensorData, *, work: Path, seed: int, run: Run
+        self, model: nn.Module, data: DataSet, *, work: Path, seed: int, run: Run
     ) -> tuple[Sequence[Epoch], Mapping[str, float]]:
         """Do nothing."""
         log.info("%s is taken as it is: neither trained nor tested", type(model).__name__)
@@ -56,7 +56,7 @@ class ScikitFit:
     estimator: Any
 
     def train(
-        self, model: nn.Module, data: TensorData, *, work: Path, seed: int, run: Run
+        self, model: nn.Module, data: DataSet, *, work: Path, seed: int, run: Run
     ) -> tuple[Sequence[Epoch], Mapping[str, float]]:
         """Fit the estimator and fill the model's linear layers; BenchError where the two are not the same network."""
         began = time.perf_counter()
@@ -73,10 +73,10 @@ class ScikitFit:
         return [], metrics
 
 
-def _table(data: TensorData, part: str) -> tuple[Any, Any]:
+def _table(data: DataSet, split: Official) -> tuple[Any, Any]:
     """The inputs of a split as scikit-learn takes them, and the labels."""
-    split = data.contents.train if part == "train" else data.contents.test
-    return data.normalize(split.inputs).flatten(1).numpy(), split.labels.numpy()
+    inputs, labels = data.official(split)
+    return inputs.flatten(1).numpy(), labels.numpy()
 
 
 def _carry(fitted: Any, model: nn.Module) -> None:

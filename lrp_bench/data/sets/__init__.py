@@ -1,4 +1,4 @@
 """The named data sets: each a source or two and its facts.
 
-conf/dataset/NAME.yaml names the class of each. Begin with scikit.py, the shortest.
+Each is a `TensorData` that says how it is read; conf/dataset/NAME.yaml holds the rest. Begin with scikit.py.
 """

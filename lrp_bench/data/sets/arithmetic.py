@@ -11,8 +11,8 @@ from torch import Tensor
 from lrp_bench.contracts import BenchError
 from lrp_bench.data.arguments import one_of
 from lrp_bench.data.base import Settings
-from lrp_bench.data.batching import Split
-from lrp_bench.data.tables import DrawnRegression
+from lrp_bench.data.regression import DrawnRegression
+from lrp_bench.data.sources.contents import Split
 
 CHANNELS = 3  # of a step: a number that does not count, the first number that does, the second
 SIGNS: Mapping[str, float] = {"sum": 1.0, "difference": -1.0}

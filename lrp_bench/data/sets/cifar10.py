@@ -10,10 +10,11 @@ import torch
 from torchvision import datasets
 
 from lrp_bench.contracts import BenchError
-from lrp_bench.data.base import Contents, Settings, TensorData
-from lrp_bench.data.batching import Split
+from lrp_bench.data.base import Settings, TensorData
+from lrp_bench.data.sources.contents import Contents, Split
 from lrp_bench.data.sources.download import ensure
 from lrp_bench.data.sources.folders import read_archive, read_folder
+from lrp_bench.data.sources.kept import MEMORY, Keeping
 
 
 class CIFAR10(TensorData):
@@ -24,21 +25,25 @@ class CIFAR10(TensorData):
 
     Args:
         root: the data directory; may be read-only unless there is something to download.
-        cache: where decoded pictures are kept.
+        cache: where decoded pictures are kept for the next run; None: nowhere.
+        memory: so many MB of decoded pictures are held in memory. Where there are more, those of a batch are read from
+            the cache, or decoded, when they are asked for.
         **settings: those of every data set, see TensorData.
     """
 
-    def __init__(self, *, root: str | Path, cache: str | Path, **settings: Unpack[Settings]) -> None:
+    def __init__(
+        self, *, root: str | Path, cache: str | Path | None, memory: int = MEMORY, **settings: Unpack[Settings]
+    ) -> None:
         super().__init__(**settings)
-        self.root, self.cache = Path(root), Path(cache)
+        self.root, self.keeping = Path(root), Keeping.of(cache, memory)
 
     def read(self) -> Contents:
         """Read the pictures from what there is."""
         batches, folder, archive = (self.root / name for name in ("cifar-10-batches-py", "cifar10", "cifar10.tar.gz"))
         if not batches.exists() and folder.exists():
-            return read_folder(folder, self.shape, self.cache)
+            return read_folder(folder, self.shape, self.keeping)
         if not batches.exists() and archive.exists():
-            return read_archive(archive, self.shape, self.cache)
+            return read_archive(archive, self.shape, self.keeping)
         ensure([batches], self.root, lambda: datasets.CIFAR10(self.root, download=True))
         train, test = (self._stored(train) for train in (True, False))
         return Contents(_split(train), _split(test), train.classes)

@@ -7,14 +7,14 @@ from typing import Unpack
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.model_selection import GroupShuffleSplit
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.data.arguments import whole
-from lrp_bench.data.base import Contents, Settings
-from lrp_bench.data.batching import Split
-from lrp_bench.data.tables import TEST_FRACTION, Regression
+from lrp_bench.data.base import Settings
+from lrp_bench.data.regression import Regression
+from lrp_bench.data.sources.contents import Contents, Split
+from lrp_bench.data.sources.tables import TEST_FRACTION, read_csv
 
 
 class Concrete(Regression):
@@ -37,7 +37,13 @@ class Concrete(Regression):
 
     def read(self) -> Contents:
         """Read the table."""
-        rows = torch.from_numpy(_read_csv(self.path)).to(self.dtype)
+        if not self.path.exists():
+            raise BenchError(
+                f"Expected {self.path.name} in {self.path.parent.absolute()}, got no such file: fetch Concrete "
+                "Compressive Strength from the UCI repository (archive.ics.uci.edu/dataset/165), save its table as CSV "
+                "there, or set paths.data or LRP_BENCH_DATA to a folder that holds concrete/"
+            )
+        rows = torch.from_numpy(read_csv(self.path)).to(self.dtype)
         inputs, labels = rows[:, :-1], (rows[:, -1] - self.target_mean) / self.scale
         _, mixture = np.unique(inputs.numpy(), axis=0, return_inverse=True)
         [(train, test)] = GroupShuffleSplit(1, test_size=TEST_FRACTION, random_state=self.split_seed).split(
@@ -48,16 +54,3 @@ class Concrete(Regression):
             Split(inputs[test].contiguous(), labels[test]),
             [self.target],
         )
-
-
-def _read_csv(path: Path) -> NDArray[np.float64]:
-    if not path.exists():
-        raise BenchError(
-            f"Expected {path.name} in {path.parent.absolute()}, got no such file: fetch Concrete Compressive "
-            "Strength from the UCI repository (archive.ics.uci.edu/dataset/165), save its table as CSV there, or set "
-            "paths.data or LRP_BENCH_DATA to a folder that holds concrete/"
-        )
-    try:
-        return np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
-    except ValueError as error:
-        raise BenchError(f"Expected numbers separated by commas in {path}, got: {error}; fetch it again") from error

@@ -8,10 +8,10 @@ import torch
 from torch import Generator, Tensor
 
 from lrp_bench.data.arguments import one_of, whole
-from lrp_bench.data.base import Contents, Settings, TensorData
-from lrp_bench.data.batching import Split
-from lrp_bench.data.sets.scikit import read_digits
+from lrp_bench.data.base import Settings, TensorData
+from lrp_bench.data.sources.contents import Contents, Split, together
 from lrp_bench.data.sources.pasting import CONTENT_SEED, anywhere, draw, enlarged, stored, textures
+from lrp_bench.data.sources.scikit import read_digits
 
 INK = 0.5  # from here on a pixel belongs to the digit's shape
 
@@ -44,7 +44,7 @@ class DigitsOnTexture(TensorData):
         return Contents(train, self._drawn(digits.test, 1, generator), digits.class_names)
 
     def _drawn(self, digits: Split, copies: int, generator: Generator) -> Split:
-        ink = enlarged(digits.inputs[:, 0].repeat(copies, 1, 1), self.enlargement)
+        ink = enlarged(together(digits.inputs)[:, 0].repeat(copies, 1, 1), self.enlargement)
         plain = textures(len(ink), self.shape[1:], generator)
         pictures = plain.clone()
         for _ in range(self.clutter):

@@ -12,8 +12,8 @@ from torchvision import datasets
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.data.arguments import one_of, whole
-from lrp_bench.data.base import Contents, Settings, TensorData
-from lrp_bench.data.batching import Split
+from lrp_bench.data.base import Settings, TensorData
+from lrp_bench.data.sources.contents import Contents, Split
 from lrp_bench.data.sources.download import ensure
 
 FILES = [f"{split}-{content}-ubyte" for split in ("train", "t10k") for content in ("images-idx3", "labels-idx1")]

@@ -1,22 +1,18 @@
-"""The data sets that ship with scikit-learn: nothing to download.
-
-Neither has an official split. A fifth, stratified, is the test split. It is drawn with SPLIT_SEED whatever the run's
-seed, so that every run is tested on the same samples.
-"""
+"""The data sets that ship with scikit-learn: nothing to download."""
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
-from sklearn.datasets import load_digits, load_iris
+from sklearn.datasets import load_iris
 from sklearn.model_selection import train_test_split
-from sklearn.utils import Bunch
-from torch import Tensor
 
-from lrp_bench.data.base import Contents, TensorData
-from lrp_bench.data.batching import Split
-
-SPLIT_SEED = 0
-TEST_FRACTION = 0.2
+from lrp_bench.data.arguments import whole
+from lrp_bench.data.base import Settings, TensorData
+from lrp_bench.data.sources.contents import Contents, Split
+from lrp_bench.data.sources.scikit import read_digits, stratified
+from lrp_bench.data.sources.tables import TEST_FRACTION
 
 
 class Digits(TensorData):
@@ -33,20 +29,25 @@ class Iris(TensorData):
     def read(self) -> Contents:
         """Read the table from scikit-learn's own files."""
         bunch = load_iris()
-        return _contents(torch.from_numpy(bunch.data).float(), bunch)
+        return stratified(torch.from_numpy(bunch.data).float(), bunch)
 
 
-def read_digits() -> Contents:
-    """The pictures of Digits: (n, 1, 8, 8) float32 in [0, 1]."""
-    bunch = load_digits()
-    return _contents(torch.from_numpy(bunch.images).float().unsqueeze(1) / 16, bunch)
+class ShuffledIris(TensorData):
+    """Iris as `train_test_split(test_size=0.2, random_state=split_seed)` leaves it: shuffled, not stratified.
 
+    Args:
+        split_seed: of the shuffling.
+        **settings: those of every data set, see TensorData.
+    """
 
-def _contents(inputs: Tensor, bunch: Bunch) -> Contents:
-    labels = torch.from_numpy(bunch.target).long()
-    positions = train_test_split(
-        range(len(labels)), test_size=TEST_FRACTION, stratify=bunch.target, random_state=SPLIT_SEED
-    )
-    train, test = (torch.tensor(sorted(part)) for part in positions)
-    names = [str(name) for name in bunch.target_names]
-    return Contents(Split(inputs[train], labels[train]), Split(inputs[test], labels[test]), names)
+    def __init__(self, *, split_seed: int, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
+        self.split_seed = whole("dataset.split_seed", split_seed, 0)
+
+    def read(self) -> Contents:
+        """Read the table from scikit-learn's own files."""
+        bunch = load_iris()
+        parts = train_test_split(bunch.data, bunch.target, test_size=TEST_FRACTION, random_state=self.split_seed)
+        train, test, train_labels, test_labels = map(torch.from_numpy, parts)
+        names = [str(name) for name in bunch.target_names]
+        return Contents(Split(train, train_labels.long()), Split(test, test_labels.long()), names)

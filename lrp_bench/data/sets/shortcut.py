@@ -10,10 +10,10 @@ from torch import Generator, Tensor
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.data.arguments import one_of, share, whole
-from lrp_bench.data.base import Contents, Settings, TensorData
-from lrp_bench.data.batching import Split
-from lrp_bench.data.sets.scikit import read_digits
+from lrp_bench.data.base import Settings, TensorData
+from lrp_bench.data.sources.contents import Contents, Split, together
 from lrp_bench.data.sources.pasting import CONTENT_SEED, Window, draw, enlarged, stored, window
+from lrp_bench.data.sources.scikit import read_digits
 
 
 class Shortcut(TensorData):
@@ -63,7 +63,7 @@ class Shortcut(TensorData):
 
     def _drawn(self, digits: Split, colors: Tensor, planted: Tensor, generator: Generator) -> Split:
         """colors: (n, 3); planted: (n,) bool, who has a square."""
-        ink = enlarged(digits.inputs[:, 0], self.enlargement) * self.ink
+        ink = enlarged(together(digits.inputs)[:, 0], self.enlargement) * self.ink
         pictures = torch.zeros(len(ink), *self.shape[1:])
         top, left = (torch.full((len(ink),), (side - ink.shape[1]) // 2) for side in pictures.shape[1:])
         draw(pictures, window(top, left, ink.shape[1:]), ink)

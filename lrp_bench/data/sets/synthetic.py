@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.data.arguments import whole
-from lrp_bench.data.base import Contents, Settings, TensorData
-from lrp_bench.data.batching import Split
+from lrp_bench.data.base import Settings, TensorData
+from lrp_bench.data.sources.contents import Contents, Split
 
 CONTENT_SEED = 0
 NOISE = 0.6

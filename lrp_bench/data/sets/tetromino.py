@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.data.arguments import one_of, share, whole
-from lrp_bench.data.base import Contents, Settings, TensorData
-from lrp_bench.data.batching import Split
+from lrp_bench.data.base import Settings, TensorData
+from lrp_bench.data.sources.contents import Contents, Split
 from lrp_bench.data.sources.pasting import CONTENT_SEED, stored
 
 SHAPES = {"T": ((1, 0), (1, 1), (1, 0)), "L": ((1, 0), (1, 0), (1, 1))}

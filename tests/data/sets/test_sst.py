@@ -16,8 +16,8 @@ from treebank import TREES, write_trees
 from lrp_bench.contracts import BenchError
 from lrp_bench.data import SST, Arithmetic
 from lrp_bench.data.batching import AlikeBatches
-from lrp_bench.data.sets.sst import Phrase, parse
-from lrp_bench.data.text import encode, vocabulary
+from lrp_bench.data.sources.texts import encode, vocabulary
+from lrp_bench.data.sources.treebank import Phrase, parse
 
 COMMON: dict[str, Any] = {"mean": 0.0, "std": 1.0, "batch_size": 2, "samples": 2, "seed": 0}
 

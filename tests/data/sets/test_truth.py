@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.data import Split, TensorData
-from lrp_bench.data.sets.scikit import read_digits
+from lrp_bench.data.sources.scikit import read_digits
 from lrp_bench.run import build
 
 CONF = Path(__file__).parents[3] / "conf" / "dataset"
