@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, Required, TypedDict, Unpack
 
 if TYPE_CHECKING:  # the command line and the report start without torch
     from torch import Tensor, nn
@@ -193,19 +193,24 @@ class Run(Log, Protocol):
         ...
 
 
+class RunFacts(TypedDict, total=False):
+    """What a run is opened with.
+
+    kind: sweep, training or explanation. parent: the id of the run it belongs to. params: the config, nested or flat.
+    tags: facts it is found by.
+    """
+
+    kind: Required[str]
+    parent: str | None
+    params: Mapping[str, object]
+    tags: Mapping[str, str]
+
+
 class Tracker(Protocol):
     """Where results are kept."""
 
-    def run(
-        self,
-        name: str,
-        *,
-        kind: str,
-        parent: str | None = None,
-        params: Mapping[str, object] | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> AbstractContextManager[Run]:
-        """Open a run (kind: sweep, training or explanation); leaving it marks it FINISHED, FAILED or KILLED."""
+    def run(self, name: str, **facts: Unpack[RunFacts]) -> AbstractContextManager[Run]:
+        """Open a run; leaving it marks it FINISHED, FAILED or KILLED."""
         ...
 
     def find(self, *, kind: str, fingerprint: str, parent: str | None = None) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from lrp_bench.contracts import Batch, BenchError, Curve, Explainer, Explanation, Measure, NotApplicable, Panels, Scores
-from lrp_bench.metrics.evaluators.base import Context, Retrain
+from lrp_bench.explainers.base import scored
+from lrp_bench.explainers.given import Given
+from lrp_bench.metrics.evaluators.base import Context, Evaluator, Retrain
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,37 @@ def evaluate(
         unavailable,
         list(getattr(method, "coverage", [])),
         {name: _on_cpu(panels) for s in scores for name, panels in s.panels.items()},
+    )
+
+
+def score(
+    model: nn.Module,
+    inputs: Tensor,
+    relevance: Tensor,
+    metrics: Sequence[Evaluator],
+    *,
+    label: Tensor | None = None,
+    mask: Tensor | None = None,
+    background: tuple[Tensor, Tensor] | None = None,
+) -> Evaluation:
+    """Measure relevance that anyone computed for the predicted class, or for `label` where it is given.
+
+    model: gives (batch, classes), in eval mode; inputs: (batch, ...), relevance: of the same shape. label: (batch,)
+    int64; mask: (batch, *positions) bool, where the evidence lies; background: see `evaluate`. A metric that needs the
+    method itself, for other inputs, classes or weights, is in the result's `unavailable`, under its class.
+    """
+    index = torch.arange(len(inputs), device=inputs.device)
+    given = Batch(inputs, scored(model, inputs, label)[1], index, mask)
+    return evaluate(
+        explainer=partial(Given, relevance=relevance),
+        baselines={},
+        metrics={type(metric).__name__: metric for metric in metrics},
+        batches=[given],
+        model=model,
+        device=inputs.device,
+        explain_label=label is not None,
+        pictures=index[:0],
+        background=background,
     )
 
 

@@ -21,7 +21,7 @@ from lrp_bench.engine import LRP
 from lrp_bench.engine.rules import Zero
 from lrp_bench.report.claims.study import Study as Claims
 from lrp_bench.report.claims.study import read_study
-from lrp_bench.run import Study, build
+from lrp_bench.run import Method, Study, build
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 STUDIES = sorted(FOLDER.glob("*.yaml"))
@@ -91,7 +91,9 @@ def measured(claims: Claims, outputs: Path, data: Path) -> dict[tuple[str, str, 
         model = build(cfg.model).to(study.data.dtype).eval().requires_grad_(False)
         for method, explainer in ((cfg.names.method, cfg.explainer), ("random", cfg.control)):
             if (method, *place) not in found:
-                evaluation = study.evaluate(explainer, model, islice(study.data.explained_batches(2), 1))
+                evaluation = Method(study, "method", explainer).evaluate(
+                    model, islice(study.data.explained_batches(2), 1)
+                )
                 own = {"score", "prediction", OF_THE_MODEL[study.data.task]}
                 found[method, *place] = own | set(evaluation.values)
     return found

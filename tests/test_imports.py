@@ -46,6 +46,10 @@ ALLOWED = {
         "pyarrow",
         "yaml",
     },
+    ".run": {
+        *(".contracts", ".data", ".evaluation", ".models", ".notes", ".progress", ".records", ".tracking", ".training"),
+        *("torch", "filelock"),
+    },
     ".training": {
         ".contracts",
         ".data",
@@ -60,14 +64,32 @@ ALLOWED = {
     },
 }
 # the only files that may import these
+RUN = {f"run/{name}.py" for name in ("__init__", "config", "method", "study")}
 ONLY = {
-    "hydra": {"cli.py", "run.py", "sweep.py"},
-    "omegaconf": {"cli.py", "run.py", "sweep.py"},
+    "hydra": {"cli.py", "sweep.py", "run/config.py"},
+    "omegaconf": {"cli.py", "sweep.py", *RUN},
     "mlflow": {
         *("tracking/load.py", "tracking/mlflow.py", "tracking/packaged.py", "tracking/store.py"),
         "report/store/collect.py",
     },
 }
+
+
+# part -> its wings, each of which may import itself and those before it; what lies beside the wings may import them all
+WINGS = {
+    "engine": ("capture", "rules", "operators", "rewrite"),
+    "report": ("store", "numbers", "tables", "figures", "claims", "pages"),
+    "metrics": ("functional", "imputers"),
+    "data": ("sources", "sets"),
+}
+# a wing that may import less, or more, than that
+ALONE = {
+    "metrics/functional": {"functional"},
+    "metrics/imputers": {"checks", "imputers"},
+    "data/sources": {"arguments", "sources"},
+    "data/sets": {"arguments", "base", "regression", "sources", "text"},
+}
+MOST = 14  # modules of a folder
 
 
 def part(module: Path) -> str:
@@ -102,6 +124,70 @@ def broken(module: Path) -> list[str]:
         if not allowed:
             wrong.append(f"lrp_bench/{file}:{line} must not import {name}")
     return wrong
+
+
+def inner(module: Path) -> Iterator[tuple[int, list[str], str]]:
+    """(line, module as a path of names below lrp_bench, name) of every import of the package's own."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "lrp_bench":
+            for alias in node.names:
+                yield node.lineno, str(node.module).split(".")[1:], alias.name
+
+
+def climbing(module: Path) -> list[str]:
+    """The imports by which a wing reaches into one behind it, or beside the wings."""
+    here, *below = module.relative_to(PACKAGE).with_suffix("").parts
+    wings = WINGS.get(here, ())
+    if len(below) < 2 or below[0] not in wings:
+        return []
+    may = ALONE.get(f"{here}/{below[0]}", {*wings[: wings.index(below[0]) + 1]})
+    return [
+        f"lrp_bench/{module.relative_to(PACKAGE).as_posix()}:{line} must not import {'.'.join((*target, name))}"
+        for line, target, name in inner(module)
+        if target[:1] == [here] and (target[1:2] or [name])[0] not in may
+    ]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_no_wing_reaches_into_one_behind_it(module: Path) -> None:
+    assert not climbing(module)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_nobody_imports_the_private_parts_of_another_module(module: Path) -> None:
+    assert [found for found in inner(module) if re.match(r"_[^_]", found[2])] == []
+
+
+def test_every_wing_has_its_place_and_a_first_page() -> None:
+    for name in ("data", "engine", "report"):
+        assert {path.parent.name for path in (PACKAGE / name).glob("*/*.py")} == set(WINGS[name])
+    for folder in {module.parent for module in MODULES}:
+        page = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
+        assert page, folder
+        deep = len(folder.relative_to(PACKAGE).parts) > 1
+        assert not deep or "Begin with" in page or folder.name == "functional", f"{folder}: where to begin reading?"
+
+
+@pytest.mark.parametrize("name", ["data", "engine", "report", "metrics"])
+def test_no_folder_is_a_hall(name: str) -> None:
+    folders = [path for path in (PACKAGE / name).rglob("*") if path.is_dir() and any(path.glob("*.py"))]
+    counts = {f.relative_to(PACKAGE).as_posix(): len(list(f.glob("*.py"))) - 1 for f in [PACKAGE / name, *folders]}
+    assert {folder: count for folder, count in counts.items() if count > MOST} == {}
+
+
+def test_an_arrow_back_up_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
+    module = tmp_path / "engine" / "rules" / "formulas.py"
+    module.parent.mkdir(parents=True)
+    module.write_text(
+        "from lrp_bench.engine.capture.graph import operands\nfrom lrp_bench.engine.operators import table\n"
+        "from lrp_bench.engine import operators, checks\n"
+    )
+    assert climbing(module) == [
+        "lrp_bench/engine/rules/formulas.py:2 must not import engine.operators.table",
+        "lrp_bench/engine/rules/formulas.py:3 must not import engine.operators",
+        "lrp_bench/engine/rules/formulas.py:3 must not import engine.checks",
+    ]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())

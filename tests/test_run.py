@@ -20,7 +20,7 @@ from lrp_bench.evaluation import Evaluation, evaluate
 from lrp_bench.explainers.reference import Random
 from lrp_bench.metrics import Agreement, Conservation, Context, Flipping
 from lrp_bench.report.store import maps
-from lrp_bench.run import Study, run
+from lrp_bench.run import Method, Study, run
 from lrp_bench.tracking.memory import MemoryTracker, Record
 
 SMALL = ("dataset=synthetic", "samples=12", "trainer=fast", "baselines=gradient", "tracker=memory", "pictures=2")
@@ -37,7 +37,7 @@ def study(outputs: Path, *overrides: str) -> Study:
 
 def scored(outputs: Path, folder: Path, *overrides: str) -> tuple[Evaluation, MemoryTracker]:
     made = study(outputs, *overrides)
-    evaluation = made.score("method", made.cfg.explainer, folder)
+    evaluation = Method(made, "method", made.cfg.explainer).score(folder)
     assert evaluation is not None
     assert isinstance(made.tracker, MemoryTracker)
     return evaluation, made.tracker
@@ -230,9 +230,10 @@ def test_two_metrics_never_share_a_name(
 
 @pytest.mark.parametrize("override", ["batch_size=7", "threads=1", "seed=3", "device=meta"])
 def test_what_the_cost_depends_on_is_in_the_fingerprint(outputs: Path, override: str) -> None:
-    one, again, other = (study(outputs, "metric=[cost]", *more) for more in ([], [], [override]))
-    assert one.fingerprint(one.cfg.explainer) == again.fingerprint(again.cfg.explainer)
-    assert one.fingerprint(one.cfg.explainer) != other.fingerprint(other.cfg.explainer)
+    studies = [study(outputs, "metric=[cost]", *more) for more in ([], [], [override])]
+    one, again, other = (Method(each, "method", each.cfg.explainer).fingerprint for each in studies)
+    assert one == again
+    assert one != other
 
 
 @pytest.mark.parametrize(
@@ -265,7 +266,7 @@ def test_bad_input_is_told_before_a_training(
 def test_a_failure_marks_the_run_and_trains_nothing(outputs: Path, tmp_path: Path) -> None:
     made = study(outputs, "dataset.train=444", "+explainer.x=1")
     with pytest.raises(BenchError):
-        made.score("method", made.cfg.explainer, tmp_path)
+        Method(made, "method", made.cfg.explainer).score(tmp_path)
     assert isinstance(made.tracker, MemoryTracker)
     (record,) = made.tracker.runs.values()
     assert (record.kind, record.status) == ("explanation", "FAILED")
@@ -292,7 +293,7 @@ def test_outputs_without_room_for_locks_are_told_and_recorded(tmp_path: Path) ->
     (tmp_path / "locks").write_text("")
     made = Study(configure(*SMALL, f"paths.outputs={tmp_path}"), parent="sweep")
     with pytest.raises(BenchError, match=r"Expected room to write in .*locks"):
-        made.score("epsilon", made.cfg.explainer, tmp_path)
+        Method(made, "epsilon", made.cfg.explainer).score(tmp_path)
     assert isinstance(made.tracker, MemoryTracker)
     assert [run.status for run in made.tracker.runs.values()] == ["FAILED"]
 
@@ -310,7 +311,7 @@ def weights_of(model: nn.Module) -> list[Tensor]:
 
 def test_a_twin_is_the_model_of_another_seed_and_whoever_asks_again_gets_it_back(outputs: Path, tmp_path: Path) -> None:
     made, other = study(outputs), study(outputs, "seed=1000")
-    made.score("method", made.cfg.explainer, tmp_path)
+    Method(made, "method", made.cfg.explainer).score(tmp_path)
     again, twin = made.retrain(), made.retrain(twin=1)
     assert isinstance(made.tracker, MemoryTracker)
     trainings = [run for run in made.tracker.runs.values() if run.kind == "training"]
@@ -323,7 +324,7 @@ def test_a_twin_is_the_model_of_another_seed_and_whoever_asks_again_gets_it_back
 
 def test_a_model_that_keeps_some_inputs_sees_no_others(outputs: Path, tmp_path: Path) -> None:
     made = study(outputs)
-    made.score("method", made.cfg.explainer, tmp_path)
+    Method(made, "method", made.cfg.explainer).score(tmp_path)
     keep = torch.zeros(made.data.shape[-1], dtype=torch.bool)
     keep[:3] = True
     model, (batch, *_) = made.retrain(keep=keep), made.data.explained_batches(4)

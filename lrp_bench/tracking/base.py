@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Unpack
 
-from lrp_bench.contracts import Run
+from lrp_bench.contracts import Run, RunFacts
 
 
 class RunTracker(ABC):
     """A `contracts.Tracker`, and what a sweep needs beside it: runs that open and close in different functions."""
 
     @contextmanager
-    def run(
-        self,
-        name: str,
-        *,
-        kind: str,
-        parent: str | None = None,
-        params: Mapping[str, object] | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> Iterator[Run]:
+    def run(self, name: str, **facts: Unpack[RunFacts]) -> Iterator[Run]:
         """Open a run; leaving it marks it FINISHED, after an Exception FAILED, after Ctrl-C or SystemExit KILLED."""
-        run = self.start(name, kind=kind, parent=parent, params=params, tags=tags)
+        run = self.start(name, **facts)
         try:
             yield run
         except BaseException as error:
@@ -32,15 +25,7 @@ class RunTracker(ABC):
         self.end(run.id)
 
     @abstractmethod
-    def start(
-        self,
-        name: str,
-        *,
-        kind: str,
-        parent: str | None = None,
-        params: Mapping[str, object] | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> Run:
+    def start(self, name: str, **facts: Unpack[RunFacts]) -> Run:
         """Open a run that `end` closes; prefer `run` where one function can hold it."""
 
     @abstractmethod

@@ -7,8 +7,9 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
+from lrp_bench.contracts import RunFacts
 from lrp_bench.tracking import provenance
 from lrp_bench.tracking.base import RunTracker
 from lrp_bench.tracking.record import finite, flatten, outcome, tag_text
@@ -77,18 +78,11 @@ class MemoryTracker(RunTracker):
     def __init__(self) -> None:
         self.runs: dict[str, Record] = {}
 
-    def start(
-        self,
-        name: str,
-        *,
-        kind: str,
-        parent: str | None = None,
-        params: Mapping[str, object] | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> Record:
+    def start(self, name: str, **facts: Unpack[RunFacts]) -> Record:
         """Open a run that `end` closes."""
-        held = tag_text({**provenance.describe(), **(tags or {}), "kind": kind})
-        record = Record(uuid.uuid4().hex, name, kind, parent, flatten(params or {}), held)
+        kind, parent = facts["kind"], facts.get("parent")
+        held = tag_text({**provenance.describe(), **facts.get("tags", {}), "kind": kind})
+        record = Record(uuid.uuid4().hex, name, kind, parent, flatten(facts.get("params", {})), held)
         self.runs[record.id] = record
         return record
 

@@ -8,13 +8,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from lrp_bench.contracts import BenchError
+from lrp_bench.contracts import BenchError, RunFacts
 from lrp_bench.tracking import preflight, provenance
 from lrp_bench.tracking.base import RunTracker
 from lrp_bench.tracking.load import Load
@@ -132,25 +132,18 @@ class MLflowTracker(RunTracker):
         """Copies in other processes open their own connection."""
         return MLflowTracker, (self.uri, self.experiment, self.artifacts, self.timeout, self._load.interval)
 
-    def start(
-        self,
-        name: str,
-        *,
-        kind: str,
-        parent: str | None = None,
-        params: Mapping[str, object] | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> MLflowRun:
+    def start(self, name: str, **facts: Unpack[RunFacts]) -> MLflowRun:
         """Open a run that `end` closes."""
-        held = tag_text({**provenance.describe(), **(tags or {}), "kind": kind, **_parent(parent)})
+        kind = facts["kind"]
+        held = {**provenance.describe(), **facts.get("tags", {}), "kind": kind, **_parent(facts.get("parent"))}
         with reaching(self.uri):
-            info = self.store.client.create_run(self.store.experiment_id, tags=held, run_name=name).info
+            info = self.store.client.create_run(self.store.experiment_id, tags=tag_text(held), run_name=name).info
         run = self.resume(info.run_id)
         self._opened[run.id] = time.time(), time.process_time()
         if kind != "sweep":
             self._load.watch(run.id)
         try:
-            run.log_params(params or {})
+            run.log_params(facts.get("params", {}))
         except BaseException as error:
             self.end(run.id, error)
             raise

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from lrp_bench import run as job
 from lrp_bench.cli import configure
 from lrp_bench.report.numbers.comparison import compare
 from lrp_bench.report.store.collect import collect
 from lrp_bench.report.tables import formats
+from lrp_bench.run import method, run
 from lrp_bench.tracking.mlflow import MLflowTracker
 
 SMALL = ("dataset=synthetic", "samples=12", "trainer=fast", "baselines=none", "metric=[flipping]", "pictures=0")
@@ -19,7 +19,7 @@ SMALL = ("dataset=synthetic", "samples=12", "trainer=fast", "baselines=none", "m
 def explain(tracker: MLflowTracker, folder: Path, parent: str, rule: str) -> None:
     cfg = configure(*SMALL, f"rule={rule}", f"paths.outputs={folder}")
     cfg.tracker.uri, cfg.tracker.experiment, cfg.tracker.artifacts = tracker.uri, tracker.experiment, str(folder)
-    job.run(cfg, folder=folder / parent / rule, parent=parent)
+    run(cfg, folder=folder / parent / rule, parent=parent)
 
 
 def interrupted(*_: object) -> None:
@@ -36,7 +36,7 @@ def test_the_table_of_a_resumed_sweep_is_that_of_one_at_a_stretch(
     whole, broken = (mlflow_tracker.start(name, kind="sweep").id for name in ("whole", "broken"))
     explain(mlflow_tracker, tmp_path, broken, "epsilon")
     with monkeypatch.context() as patch:
-        patch.setattr(job, "keep", interrupted)
+        patch.setattr(method, "keep", interrupted)
         with pytest.raises(KeyboardInterrupt):
             explain(mlflow_tracker, tmp_path, broken, "zplus")
     mlflow_tracker.end(broken, KeyboardInterrupt())
