@@ -214,7 +214,8 @@ def test_the_process_is_left_as_it_was(tmp_path: Path, capfd: pytest.CaptureFixt
 
 def test_what_leaves_the_weights_alone_is_not_in_the_fingerprint(tmp_path: Path, uninterrupted: Fitted) -> None:
     def identity(root: str, lr: float) -> dict[str, object]:
-        dataset = {"name": "synthetic", "root": root, "cache": root, "samples": len(root)}
+        size = len(root)
+        dataset = {"name": "synthetic", "root": root, "cache": root, "memory": size, "samples": size}
         return {"dataset": dataset, "model": {}, "trainer": {"accelerator": root, "progress": root, "lr": lr}}
 
     trained = train(tmp_path, identity=identity("here", 0.1))
