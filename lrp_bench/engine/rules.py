@@ -26,6 +26,7 @@ from torch import Tensor
 from lrp_bench.contracts import BenchError
 from lrp_bench.engine.affine import Affine
 from lrp_bench.engine.terms import Input, Term
+from lrp_bench.transfers import sent
 
 Bias = Literal["absorb", "exclude", "redistribute"]
 
@@ -256,7 +257,7 @@ def _listed(value: float | Sequence[float]) -> list[float]:
 
 
 def _bound(value: float | Sequence[float], a: Tensor) -> Tensor:
-    bound = torch.as_tensor(value, dtype=a.dtype, device=a.device)
+    bound = sent(value, a, a.dtype) if isinstance(value, Sequence) else a.new_full((), value)
     if bound.dim() and bound.numel() not in (1, a.shape[1]):
         raise BenchError(
             f"Expected bounds for {a.shape[1]} channels, got {bound.numel()}: give rule.low and rule.high one each."

@@ -1,0 +1,122 @@
+"""How seldom a device is waited for: what must be looked at is read together, and numbers are sent without waiting.
+
+A GPU works through a queue. Whoever asks for a value waits until the queue is empty, and the GPU then waits for the
+next order. So checks of values are noted while the work goes on, and read once, at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lrp_bench.contracts import BenchError
+
+Refusal = tuple[Tensor, Callable[[], BenchError]]
+_noted: ContextVar[list[Refusal] | None] = ContextVar("noted", default=None)
+
+
+def refuse_where(wrong: Tensor, error: Callable[[], BenchError]) -> None:
+    """Raise error() if any of `wrong`, bool of any shape, is True: at the end of the `together` around it, or at once.
+
+    What follows goes on with values that are refused later, so they must break nothing: an index has to be clamped.
+    """
+    noted = _noted.get()
+    refusals = [(wrong.any(), error)]
+    if noted is None:
+        _raise_first(refusals)
+    else:
+        noted += refusals
+
+
+@contextmanager
+def together(told: Callable[[BenchError], BenchError] = lambda error: error) -> Iterator[None]:
+    """Read all that is refused within in one go at the end; the first one that is true is raised, as told(error).
+
+    If anything else is raised within, what was to be refused before it comes first. Within another `together` it is
+    that one which reads.
+    """
+    outer, here = _noted.get(), list[Refusal]()
+    token = _noted.set(here)
+    try:
+        yield
+    except Exception as error:
+        first = _first(here)
+        if first is not None:
+            raise told(first) from None
+        if isinstance(error, BenchError) and (better := told(error)) is not error:
+            raise better from error
+        raise
+    finally:
+        _noted.reset(token)
+    renamed = [(wrong, lambda error=error: told(error())) for wrong, error in here]  # type: ignore[misc]
+    if outer is None:
+        _raise_first(renamed)
+    else:
+        outer += renamed
+
+
+@contextmanager
+def known_good() -> Iterator[None]:
+    """Read nothing: what is refused within has been looked at before."""
+    token = _noted.set([])
+    try:
+        yield
+    finally:
+        _noted.reset(token)
+
+
+def settle() -> None:
+    """Read now what the innermost `together` was to read at its end."""
+    noted = _noted.get() or []
+    _raise_first(noted)
+    noted.clear()
+
+
+def read(*values: Tensor) -> list[Tensor]:
+    """The values on the CPU, bit for bit, in one transfer with what was to be refused, which is settled by it."""
+    noted = _noted.get() or []
+    if all(value.device.type == "cpu" for value in values):
+        settle()
+        return list(values)
+    flags = torch.stack([wrong for wrong, _ in noted]) if noted else values[0].new_empty(0, dtype=torch.bool)
+    packed = torch.cat([_bytes(part.to(values[0].device)) for part in (flags, *values)]).cpu()
+    counts = [part.numel() * part.element_size() for part in (flags, *values)]
+    found, *parts = packed.split(counts)
+    if bool(found.any()):
+        raise noted[int(found.nonzero()[0, 0])][1]()
+    noted.clear()
+    return [_from_bytes(part, value) for part, value in zip(parts, values, strict=True)]
+
+
+def sent(values: Any, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Numbers of the host, of this type, on the device of `like`: nobody waits until they are there."""
+    made = values if isinstance(values, Tensor) else torch.tensor(values, dtype=dtype)
+    return made.to(like.device, dtype or made.dtype, non_blocking=True)
+
+
+def _bytes(value: Tensor) -> Tensor:
+    return value.contiguous().flatten().view(torch.uint8)
+
+
+def _from_bytes(part: Tensor, like: Tensor) -> Tensor:
+    return part.clone().view(like.dtype).view(like.shape)  # the clone begins where a number may begin
+
+
+def _raise_first(refusals: list[Refusal]) -> None:
+    error = _first(refusals)
+    if error is not None:
+        raise error
+
+
+def _first(refusals: list[Refusal]) -> BenchError | None:
+    """Of what is refused, in order; one read where nothing is."""
+    if not refusals:
+        return None
+    device = refusals[0][0].device
+    flags = torch.stack([wrong.to(device) for wrong, _ in refusals])
+    return refusals[flags.tolist().index(True)][1]() if bool(flags.any()) else None
