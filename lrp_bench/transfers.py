@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import torch
@@ -53,11 +54,11 @@ def together(told: Callable[[BenchError], BenchError] = lambda error: error) -> 
         raise
     finally:
         _noted.reset(token)
-    renamed = [(wrong, lambda error=error: told(error())) for wrong, error in here]  # type: ignore[misc]
+    ours: list[Refusal] = [(wrong, partial(_told, told, error)) for wrong, error in here]
     if outer is None:
-        _raise_first(renamed)
+        _raise_first(ours)
     else:
-        outer += renamed
+        outer += ours
 
 
 @contextmanager
@@ -78,15 +79,17 @@ def settle() -> None:
 
 
 def read(*values: Tensor) -> list[Tensor]:
-    """The values on the CPU, bit for bit, in one transfer with what was to be refused, which is settled by it."""
+    """The values on the CPU, bit for bit, in one transfer with what was to be refused, which is settled by it.
+
+    What lies on the CPU already is handed back, and nothing is read.
+    """
     noted = _noted.get() or []
     if all(value.device.type == "cpu" for value in values):
-        settle()
         return list(values)
     flags = torch.stack([wrong for wrong, _ in noted]) if noted else values[0].new_empty(0, dtype=torch.bool)
     packed = torch.cat([_bytes(part.to(values[0].device)) for part in (flags, *values)]).cpu()
     counts = [part.numel() * part.element_size() for part in (flags, *values)]
-    found, *parts = packed.split(counts)
+    found, *parts = torch.split(packed, counts)
     if bool(found.any()):
         raise noted[int(found.nonzero()[0, 0])][1]()
     noted.clear()
@@ -97,6 +100,10 @@ def sent(values: Any, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Numbers of the host, of this type, on the device of `like`: nobody waits until they are there."""
     made = values if isinstance(values, Tensor) else torch.tensor(values, dtype=dtype)
     return made.to(like.device, dtype or made.dtype, non_blocking=True)
+
+
+def _told(told: Callable[[BenchError], BenchError], error: Callable[[], BenchError]) -> BenchError:
+    return told(error())
 
 
 def _bytes(value: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.library import Library
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 from torch.utils.dlpack import from_dlpack, to_dlpack
 
@@ -29,7 +29,6 @@ READS = {
     *("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "equal"),
     *("bincount", "is_nonzero", "repeat_interleave"),
 }
-BY_MASK = {"index", "index_put", "index_put_", "_index_put_impl_"}
 
 _setup_privateuseone_for_python_backend(DEVICE)
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer
@@ -120,8 +119,7 @@ class _Call:
 def run(operator: Any, *args: Any, **kwargs: Any) -> Any:
     """The operator on the CPU, with arguments and results of the device."""
     name = operator._schema.name.removeprefix("aten::")
-    masks = name in BY_MASK and any(x.dtype is torch.bool for x in tree_leaves(args[1]) if isinstance(x, Tensor))
-    if masks or (name in READS and "output_size" not in kwargs):
+    if name in READS and "output_size" not in kwargs:
         waits[name] += 1
     wanted = operator._schema.arguments
     args = tuple(_tensor(x, a) for x, a in zip(args, wanted, strict=False))
