@@ -86,14 +86,17 @@ def read(*values: Tensor) -> list[Tensor]:
     noted = _noted.get() or []
     if all(value.device.type == "cpu" for value in values):
         return list(values)
-    flags = torch.stack([wrong for wrong, _ in noted]) if noted else values[0].new_empty(0, dtype=torch.bool)
-    packed = torch.cat([_bytes(part.to(values[0].device)) for part in (flags, *values)]).cpu()
-    counts = [part.numel() * part.element_size() for part in (flags, *values)]
-    found, *parts = torch.split(packed, counts)
-    if bool(found.any()):
-        raise noted[int(found.nonzero()[0, 0])][1]()
+    device = next(value.device for value in values if value.device.type != "cpu")
+    wanted = [each.to(device) for each in (*(wrong for wrong, _ in noted), *values)]
+    packed = torch.cat([_bytes(each) for each in wanted]).cpu()
+    parts = torch.split(packed, [each.numel() * each.element_size() for each in wanted])
+    found = [_from_bytes(part, each) for part, each in zip(parts, wanted, strict=True)]
+    for (_, error), wrong in zip(noted, found, strict=False):
+        if wrong:
+            raise error()
+    found = found[len(noted) :]
     noted.clear()
-    return [_from_bytes(part, value) for part, value in zip(parts, values, strict=True)]
+    return found
 
 
 def sent(values: Any, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:

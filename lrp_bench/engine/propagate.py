@@ -120,7 +120,6 @@ class LRP:
             check_inputs_of(self.model, inputs)
         key = tuple((x.shape[1:], x.dtype, x.device) for x in inputs)
         if key not in self._captured:
-            settle()  # before the long work
             self._captured[key] = self._bound(key, inputs) or self._rewritten(self._capture(key, inputs), inputs)
         return self._captured[key]
 
@@ -141,6 +140,7 @@ class LRP:
         return None
 
     def _capture(self, key: object, inputs: tuple[Tensor, ...]) -> Program:
+        settle()  # before the long work
         if not isinstance(self.model, nn.Module):
             return from_exported(on_device(self.model, inputs[0].device), self.output)
         program = capture(self.model, inputs, self.output)

@@ -1,6 +1,6 @@
 """An accelerator that is not there: device `sim`, whose numbers lie in the host's memory but may not be mixed with it.
 
-Importing this registers it for the whole process, so only processes of their own do (see tests/made_up/__init__.py).
+Importing this registers it for the whole process, so only processes of their own do (see process.py).
 Every operator is the CPU's, so results can be held to it; what a GPU would refuse raises (a tensor of the host among
 those of the device), and what a GPU would wait for is counted: reads, which look at values, and blocking uploads.
 """
@@ -34,6 +34,7 @@ _setup_privateuseone_for_python_backend(DEVICE)
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _pointer.restype, _pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
 waits: Counter[str] = Counter()
+crashes: list[str] = []  # what an operator said that could not go on, after which a GPU is of no use to the process
 
 
 @contextmanager
@@ -125,12 +126,19 @@ def run(operator: Any, *args: Any, **kwargs: Any) -> Any:
     args = tuple(_tensor(x, a) for x, a in zip(args, wanted, strict=False))
     call = _Call(operator)
     args, kwargs = tree_map(call.down, (args, kwargs))
-    return tree_map(call.up, operator(*args, **kwargs))
+    try:
+        result = operator(*args, **kwargs)
+    except (IndexError, RuntimeError) as error:
+        crashes.append(f"{name}: {error}")
+        raise
+    return tree_map(call.up, result)
 
 
 def _tensor(x: Any, argument: Any) -> Any:
     """Numbers come without the tensor that torch had made of them."""
-    return torch.tensor(x) if isinstance(x, bool | int | float) and str(argument.type) == "Tensor" else x
+    if str(argument.type) != "Tensor" or not isinstance(x, bool | int | float):
+        return x
+    return torch.tensor(x, dtype=torch.float64 if isinstance(x, float) else None)
 
 
 def _copy(source: Tensor, into: Tensor, non_blocking: bool = False) -> Tensor:
