@@ -48,8 +48,8 @@ def bits(samples: Tensor, count: int, seed: int, purpose: Purpose, start: int | 
     # Adding 0 makes -0 and 0, which are equal values, equal bits.
     content = (samples.flatten(1).to(torch.float32) + 0.0).view(torch.int32).to(torch.int64)
     hashed = _mix(content + _counter(content.shape[1], content.device)).sum(1, keepdim=True)
-    key = _mix(hashed ^ _mix(content.new_tensor([_wrapped(seed)])))
-    begin = start.unsqueeze(1) if isinstance(start, Tensor) else content.new_tensor([start])
+    key = _mix(hashed ^ _mix(content.new_full((1,), _wrapped(seed))))
+    begin = start.unsqueeze(1) if isinstance(start, Tensor) else content.new_full((1,), start)
     return _mix(key + _counter(count, content.device) + ((purpose << 40) + begin) * _STEP)
 
 

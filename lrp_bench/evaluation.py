@@ -75,7 +75,7 @@ def evaluate(
     asked = {name: metric.to(device) for name, metric in metrics.items()}
     drawn, drawn_label = (None, None) if background is None else (each.to(device) for each in background)
     for batch in batches:
-        kept = torch.isin(batch.index, pictures).nonzero()[:, 0].to(device)
+        kept = torch.isin(batch.index, pictures).nonzero()[:, 0].to(device, non_blocking=True)
         batch = _moved(batch, device)
         if method is None:
             method = made(explainer, model, example=batch.inputs)

@@ -1,4 +1,4 @@
-"""What the engine refuses, before and after it runs."""
+"""What the engine refuses, before and after it runs. Values are looked at together, at the end (transfers.together)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.engine.operators.embedding import not_tokens
+from lrp_bench.transfers import refuse_where
 
 
 def check_inputs(inputs: Sequence[Tensor]) -> None:
@@ -30,8 +31,8 @@ def _check_input(x: Tensor) -> None:
         raise BenchError(
             f"Expected a batch (batch, ...) of one sample or more, got shape {tuple(x.shape)}: add the batch dimension."
         )
-    if x.is_floating_point() and not bool(x.isfinite().all()):
-        raise BenchError("Expected finite inputs, got NaN or infinity: clean the data first.")
+    if x.is_floating_point():
+        _check_finite(x, "Expected finite inputs, got NaN or infinity: clean the data first.")
 
 
 def check_logits(logits: Tensor, batch: int) -> None:
@@ -53,8 +54,7 @@ def choose(logits: Tensor, target: Tensor | int | None) -> tuple[Tensor, Tensor]
     elif not isinstance(target, Tensor):
         raise BenchError(f"Expected target None, a class or a tensor, got {type(target).__name__}: pass one of them.")
     target = target.detach().to(logits.device)
-    if not bool(target.isfinite().all()):
-        raise BenchError("Expected finite target weights, got NaN or infinity: correct target.")
+    _check_finite(target, "Expected finite target weights, got NaN or infinity: correct target.")
     if target.shape == logits.shape and target.is_floating_point():
         return target, target.to(logits.dtype)
     whole = not (target.is_floating_point() or target.is_complex() or target.dtype is torch.bool)
@@ -63,18 +63,27 @@ def choose(logits: Tensor, target: Tensor | int | None) -> tuple[Tensor, Tensor]
             f"Expected a target of shape ({batch},) with classes, or floating-point weights ({batch}, {classes}), got "
             f"{target.dtype} of shape {tuple(target.shape)}: pass one class per sample."
         )
-    if bool(((target < 0) | (target >= classes)).any()):
-        got = f"{int(target.min())} to {int(target.max())}"
-        raise BenchError(f"Expected targets from 0 to {classes - 1}, got {got}: correct target.")
-    return target, torch.nn.functional.one_hot(target.long(), classes).to(logits.dtype)
+    refuse_where((target < 0) | (target >= classes), lambda: _not_classes(target, classes))
+    weights = torch.zeros_like(logits).scatter_(1, target.long().clamp(0, classes - 1).unsqueeze(1), 1)
+    return target, weights
+
+
+def _not_classes(target: Tensor, classes: int) -> BenchError:
+    got = f"{int(target.min())} to {int(target.max())}"
+    return BenchError(f"Expected targets from 0 to {classes - 1}, got {got}: correct target.")
 
 
 def check_relevance(relevances: Sequence[Tensor]) -> None:
     """Raise BenchError for relevance that is not finite."""
-    if not all(bool(relevance.isfinite().all()) for relevance in relevances):
-        raise BenchError(
-            "Expected finite relevance, got NaN or infinity: a denominator came close to zero, use a larger epsilon."
+    for relevance in relevances:
+        _check_finite(
+            relevance,
+            "Expected finite relevance, got NaN or infinity: a denominator came close to zero, use a larger epsilon.",
         )
+
+
+def _check_finite(values: Tensor, message: str) -> None:
+    refuse_where(values.isfinite().all().logical_not(), lambda: BenchError(message))
 
 
 def check_capture(logits: Tensor, expected: Sequence[Tensor]) -> None:
@@ -86,7 +95,8 @@ def check_capture(logits: Tensor, expected: Sequence[Tensor]) -> None:
         )
     tolerance = 1e-9 if logits.dtype == torch.float64 else 1e-2
     rivals = [x for x in expected if x.shape == logits.shape]
-    off = min((float((logits.detach() - x).abs().max() / x.abs().max().clamp(min=1e-30)) for x in rivals), default=1.0)
+    offs = [(logits.detach() - x).abs().max() / x.abs().max().clamp(min=1e-30) for x in rivals]
+    off = min(torch.stack(offs).tolist()) if offs else 1.0
     if not off <= tolerance:
         raise BenchError(
             f"Expected the captured model to give the model's own logits, got others, off by {off:.2g} of their size: "

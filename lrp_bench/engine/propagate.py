@@ -23,6 +23,7 @@ from lrp_bench.engine.operators.trace import Trace
 from lrp_bench.engine.rewrite.rewrite import Covered, rewrite
 from lrp_bench.engine.rules.composite import Composite, Uniform
 from lrp_bench.engine.rules.rule import Rule
+from lrp_bench.transfers import known_good, settle, together
 
 V = TypeVar("V")
 
@@ -64,7 +65,7 @@ class LRP:
         self._captured: dict[object, tuple[fx.GraphModule, list[Covered]]] = {}
         self._programs = Programs(self.model)
         self.weights_seen = self.weights_now()
-        with torch.inference_mode(False):
+        with torch.inference_mode(False), together():
             inputs = _copied(example)
             check_inputs(inputs)
             self.coverage = self._program(inputs)[1]
@@ -83,9 +84,9 @@ class LRP:
         bool receives zeros. target: None for each sample's predicted class, a class, (batch,) classes, or (batch,
         classes) weights of the logits. The explanation's score is the sum of weights times logits, and relevance
         starts from there. `layers`, `ledger` and `amplification` are computed by a second pass when first asked for.
-        Raises BenchError for bad input and for relevance that is not finite.
+        Raises BenchError for bad input and for relevance that is not finite; a device is waited for once, at the end.
         """
-        with torch.inference_mode(False):
+        with torch.inference_mode(False), together():
             inputs = _copied(x)
             return self._explain(inputs, target, single=isinstance(x, Tensor))
 
@@ -139,6 +140,7 @@ class LRP:
         return None
 
     def _capture(self, key: object, inputs: tuple[Tensor, ...]) -> Program:
+        settle()  # before the long work
         if not isinstance(self.model, nn.Module):
             return from_exported(on_device(self.model, inputs[0].device), self.output)
         program = capture(self.model, inputs, self.output)
@@ -192,7 +194,7 @@ class _Traced:
                     "look at layers, ledger and amplification before the model changes."
                 )
             trace = Trace()
-            with torch.inference_mode(False):
+            with torch.inference_mode(False), known_good():
                 output, leaves = _forward(self.module, self.inputs, trace)
                 relevance_of(self.inputs, leaves, output, self.start)
             self.trace = trace

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from lrp_bench.contracts import BenchError, Explanation
 from lrp_bench.explainers.base import IsolatedExplainer
+from lrp_bench.transfers import refuse_where, together
 
 
 class ActivationShares(IsolatedExplainer):
@@ -29,8 +32,9 @@ class ActivationShares(IsolatedExplainer):
 
     def explain(self, inputs: Tensor, target: Tensor | None = None) -> Explanation:
         """Explain a batch; target None means each sample's predicted class, otherwise (batch,) int64."""
-        found = super().explain(inputs, target)
-        layers = dict(self._shared(inputs, found.logits, found.target))
+        with together():
+            found = super().explain(inputs, target)
+            layers = dict(self._shared(inputs, found.logits, found.target))
         return Explanation(inputs, found.logits, found.target, found.score, found.relevance, layers)
 
     def _relevance(self, inputs: Tensor, target: Tensor) -> Tensor:
@@ -44,8 +48,7 @@ class ActivationShares(IsolatedExplainer):
         shared = []
         for name, a in reversed(self._activations(inputs)):
             total = a.sum(1)
-            if bool((total == 0).any()):
-                raise BenchError(f"Expected activations with a sum that is not 0, got 0 at {name}: use a rule.")
+            refuse_where(total == 0, partial(_no_sum, name))
             messages = self._rounded(a[:, :, None] * (R / total[:, None])[:, None, :])
             R = messages.sum(2)
             shared.append((name, R))
@@ -68,6 +71,10 @@ class ActivationShares(IsolatedExplainer):
 
     def _rounded(self, messages: Tensor) -> Tensor:
         return messages if self._decimals is None else messages.round(decimals=self._decimals)
+
+
+def _no_sum(layer: str) -> BenchError:
+    return BenchError(f"Expected activations with a sum that is not 0, got 0 at {layer}: use a rule.")
 
 
 def _linear_layers(model: nn.Module) -> list[tuple[str, nn.Linear]]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lrp_bench.contracts import BenchError, Explanation
+from lrp_bench.transfers import refuse_where, together
 
 _PROBES = 4  # of the user's samples
 
@@ -46,9 +47,11 @@ def _checked(target: Tensor, logits: Tensor) -> Tensor:
             f"Expected target of shape ({batch},) and type int64, got {tuple(target.shape)} and {target.dtype}: "
             "give one class index per sample, or None for the predicted class."
         )
-    if bool(((target < 0) | (target >= classes)).any()):
-        raise BenchError(f"Expected target classes from 0 to {classes - 1}, got {sorted(set(target.tolist()))}.")
-    return target.to(logits.device)
+    refuse_where(
+        (target < 0) | (target >= classes),
+        lambda: BenchError(f"Expected target classes from 0 to {classes - 1}, got {sorted(set(target.tolist()))}."),
+    )
+    return target.clamp(0, classes - 1).to(logits.device)  # until it is refused it must break nothing
 
 
 class IsolatedExplainer(ABC):
@@ -67,7 +70,7 @@ class IsolatedExplainer(ABC):
 
     def explain(self, inputs: Tensor, target: Tensor | None = None) -> Explanation:
         """Explain a batch; target None means each sample's predicted class, otherwise (batch,) int64."""
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad(), together():
             samples = inputs.detach().clone()
             logits, chosen, score = scored(self._model, samples, None if target is None else target.clone())
             relevance = self._relevance(samples, chosen)

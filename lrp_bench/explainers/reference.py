@@ -11,6 +11,7 @@ from lrp_bench.chance import Purpose
 from lrp_bench.contracts import BenchError
 from lrp_bench.explainers.arguments import expect_seed
 from lrp_bench.explainers.base import IsolatedExplainer
+from lrp_bench.transfers import sent
 
 
 class Random(IsolatedExplainer):
@@ -62,7 +63,7 @@ def sobel(images: Tensor) -> Tensor:
     >>> sobel(torch.arange(4.0).expand(1, 1, 3, 4))[0, 0, 1]
     tensor([0.5000, 1.0000, 1.0000, 0.5000])
     """
-    across = images.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
+    across = sent([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], images, images.dtype) / 8
     kernels = torch.stack([across, across.T])[:, None]
     gradient = F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernels)
     return gradient.square().sum(1, keepdim=True).sqrt()

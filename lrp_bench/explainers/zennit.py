@@ -17,6 +17,7 @@ from lrp_bench.contracts import BenchError
 from lrp_bench.explainers.arguments import expect, expect_number
 from lrp_bench.explainers.base import LibraryExplainer, isolated, worst
 from lrp_bench.explainers.hookable import computed, hookable, leaves
+from lrp_bench.transfers import sent
 
 
 class ZennitExplainer(LibraryExplainer):
@@ -131,7 +132,7 @@ class EpsilonGammaBox(ZennitExplainer):
         super().__init__(model, example, epsilon=epsilon)
 
     def _composite(self, inputs: Tensor) -> Any:
-        low, high = self._low.to(inputs), self._high.to(inputs)
+        low, high = (sent(bound, inputs, inputs.dtype) for bound in (self._low, self._high))
         return _zennit("composites").EpsilonGammaBox(low=low, high=high, epsilon=self._epsilon, gamma=self._gamma)
 
 

@@ -83,7 +83,9 @@ def _greatest(gain: Callable[[Tensor, Tensor], Tensor], exists: Tensor, names: T
         possible = exists.unsqueeze(1) & ~gone & total.isfinite().unsqueeze(2)
         sets = gone.unsqueeze(2) | torch.eye(units, dtype=torch.bool, device=exists.device)
         grown = total.unsqueeze(2).expand(possible.shape).masked_fill(~possible, float("-inf")).clone()
-        grown[possible] += gain(possible.nonzero()[:, 0], sets[possible]).to(grown.dtype)
+        places = possible.flatten().nonzero()[:, 0]  # how many there are decides what is computed next
+        row = places // possible[0].numel()
+        grown.view(-1)[places] += gain(row, sets.flatten(0, 2)[places]).to(grown.dtype)
         keys = (sets * names[:, None, None]).sum(3).flatten(1)
         total, chosen = _distinct(keys, grown.flatten(1)).topk(min(beam, keys.shape[1]), dim=1)
         gone = sets.flatten(1, 2).gather(1, chosen.unsqueeze(2).expand(-1, -1, units))

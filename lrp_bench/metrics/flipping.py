@@ -5,9 +5,8 @@ Every faithfulness measure by perturbation is read off such curves: pixel flippi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 from lrp_bench import chance
 from lrp_bench.chance import Purpose
 from lrp_bench.contracts import BenchError
-from lrp_bench.metrics.checks import check_choice, check_number, check_whole
+from lrp_bench.metrics.checks import check_choice, check_steps, check_whole
 from lrp_bench.metrics.imputers import (
     Blur,
     Constant,
@@ -32,6 +31,7 @@ from lrp_bench.metrics.imputers import (
 from lrp_bench.metrics.scores import SCORES, Score
 from lrp_bench.metrics.superpixels import Superpixels
 from lrp_bench.metrics.units import Features, Patches, Pixels, Regions, Tokens, Unit, default_unit
+from lrp_bench.transfers import read, sent
 
 __all__ = [
     "Blur",
@@ -46,6 +46,7 @@ __all__ = [
     "Patches",
     "PerturbationCurve",
     "Pixels",
+    "Plan",
     "Regions",
     "Road",
     "Sample",
@@ -54,6 +55,7 @@ __all__ = [
     "Trace",
     "Unit",
     "default_unit",
+    "traced",
 ]
 
 Order = Literal["morf", "lerf", "random"]
@@ -118,7 +120,7 @@ class PerturbationCurve:
         check_whole("seed", self.seed, least=0)
         check_whole("max_batch", self.max_batch)
         check_whole("draws", self.draws)
-        _check_steps(self.steps)
+        check_steps(self.steps)
 
     @torch.no_grad()
     def __call__(
@@ -142,21 +144,21 @@ class PerturbationCurve:
     @torch.no_grad()
     def trace(self, model: Callable[[Tensor], Tensor], x: Tensor, regions: Regions, target: Tensor) -> Trace:
         """The curve of every sample, for inputs already cut by `unit`."""
-        _check_target(target, x)
-        order = self._order(x, regions)
-        sizes = regions.positions().gather(1, order)
-        grid = self._grid(regions)
+        return traced({"": self.plan(x, regions)}, model, target)[""]
+
+    def plan(self, x: Tensor, regions: Regions) -> Plan:
+        """What is removed when. Of units of one size that is known without looking at any value."""
+        order, grid = self._order(x, regions), self._grid(regions)
+        alike = torch.ones(1, regions.scores.shape[1], dtype=torch.int64, device="cpu")
+        sizes = alike if regions.sizes is None else regions.sizes.gather(1, order)
         removed = torch.cat([sizes.new_zeros(len(sizes), 1), sizes.cumsum(1)], 1)
-        counts = self._counts(removed, grid)
+        counts = self._counts(removed, sent(grid, removed))
         fractions = removed.gather(1, counts) / removed[:, -1:].clamp(min=1).to(grid.dtype)
-        removed_at = regions.spread(order.argsort(1).to(torch.int32))
-        draws = (self.imputer(x, self.seed + draw * _NEXT_DRAW) for draw in range(self.draws))
-        scores = torch.stack([self._scores(model, fill, removed_at, counts, target) for fill in draws]).mean(0)
         exact = fractions[0] if regions.sizes is None else grid
-        return Trace(exact.to(scores.dtype), fractions.to(scores.dtype), scores)
+        return Plan(self, x, regions.spread(order.argsort(1).to(torch.int32)), counts, exact, fractions)
 
     def _grid(self, regions: Regions) -> Tensor:
-        """(steps+1,) float64: the fractions to come near to."""
+        """(steps+1,) float64 on the CPU: the fractions to come near to."""
         units = regions.nominal or regions.scores.shape[1]
         if not isinstance(self.steps, int):
             shares = [float(step) for step in self.steps]
@@ -167,7 +169,7 @@ class PerturbationCurve:
             wanted = [0.0] + [units ** (step / self.steps - 1) for step in range(1, self.steps + 1)]
         else:
             wanted = [min(step / units, 1.0) for step in range(self.steps + 1)]
-        return torch.tensor(wanted, dtype=torch.float64, device=regions.scores.device)
+        return torch.tensor(wanted, dtype=torch.float64, device="cpu")
 
     def _order(self, x: Tensor, regions: Regions) -> Tensor:
         """(batch, units): the units in the order of their removal; those that a sample does not have come last."""
@@ -196,19 +198,54 @@ class PerturbationCurve:
             counts = counts.maximum(least).minimum(most) if lerf else counts.minimum(most).maximum(least)
         return counts.clamp(min=0).minimum(existing)
 
-    def _scores(
-        self, model: Callable[[Tensor], Tensor], fill: Fill, removed_at: Tensor, counts: Tensor, target: Tensor
-    ) -> Tensor:
-        """(batch, steps+1). Samples and their different steps are laid end to end and cut into nearly equal batches."""
-        stride = removed_at[0].numel() + 1  # more than there are units
-        rows = torch.arange(len(counts), device=counts.device).unsqueeze(1)
-        states, places = torch.unique(rows * stride + counts, return_inverse=True)
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Which units of the inputs x are gone at each step.
+
+    removed_at: against x, the place in the order at which each position goes; counts: (batch, steps+1), units that are
+    gone; grid, fractions: see Trace. grid is on the CPU; with units of one size counts and fractions are, too, one row
+    for all.
+    """
+
+    curve: PerturbationCurve
+    x: Tensor
+    removed_at: Tensor
+    counts: Tensor
+    grid: Tensor
+    fractions: Tensor
+
+    def run(self, counts: Tensor, model: Callable[[Tensor], Tensor], target: Tensor) -> Trace:
+        """The scores; counts: those above, on the CPU."""
+        curve, rows = self.curve, torch.arange(len(self.x), device="cpu").unsqueeze(1)
+        states, places = torch.unique(rows * self._stride + counts, return_inverse=True)
+        states, places = sent(states, self.x), sent(places, self.x)
+        draws = (curve.imputer(self.x, curve.seed + draw * _NEXT_DRAW) for draw in range(curve.draws))
+        scores = torch.stack([self._scores(model, fill, states, target)[places] for fill in draws]).mean(0)
+        grid, fractions = (sent(each, scores, scores.dtype) for each in (self.grid, self.fractions))
+        return Trace(grid, fractions.expand(scores.shape), scores)
+
+    @property
+    def _stride(self) -> int:
+        return self.removed_at[0].numel() + 1  # more than there are units
+
+    def _scores(self, model: Callable[[Tensor], Tensor], fill: Fill, states: Tensor, target: Tensor) -> Tensor:
+        """(states,). Samples and their different steps are laid end to end and cut into nearly equal batches."""
         scores = []
-        for chunk in states.tensor_split(-(-len(states) // self.max_batch)):
-            rows, limits = chunk // stride, (chunk % stride).reshape(-1, *(1,) * (removed_at.dim() - 1))
-            logits = model(fill(rows, removed_at[rows] < limits))
-            scores.append(SCORES[self.score](logits, target[rows]))
-        return torch.cat(scores)[places]
+        for chunk in states.tensor_split(-(-len(states) // self.curve.max_batch)):
+            rows, limits = chunk // self._stride, chunk % self._stride
+            removed = self.removed_at[rows] < limits.reshape(-1, *(1,) * (self.removed_at.dim() - 1))
+            scores.append(SCORES[self.curve.score](model(fill(rows, removed)), target[rows]))
+        return torch.cat(scores)
+
+
+@torch.no_grad()
+def traced(plans: Mapping[str, Plan], model: Callable[[Tensor], Tensor], target: Tensor) -> dict[str, Trace]:
+    """The curves that were planned; a device is waited for once at most."""
+    for plan in plans.values():
+        _check_target(target, plan.x)
+    counts = read(*(plan.counts for plan in plans.values()))
+    return {name: plan.run(known, model, target) for (name, plan), known in zip(plans.items(), counts, strict=True)}
 
 
 def _check_target(target: Tensor, x: Tensor) -> None:
@@ -216,15 +253,3 @@ def _check_target(target: Tensor, x: Tensor) -> None:
         raise BenchError(
             f"Expected a target ({len(x)},) or ({len(x)}, classes), got {tuple(target.shape)}: give one for each sample"
         )
-
-
-def _check_steps(steps: object) -> None:
-    if not isinstance(steps, Sequence) or isinstance(steps, str):
-        check_whole("steps", steps)
-        return
-    for fraction in steps:
-        check_number("each fraction of steps", fraction)
-    if not steps or steps[0] < 0 or steps[-1] > 1 or any(b <= a for a, b in pairwise(steps)):
-        raise BenchError(f"Expected steps to ascend within [0, 1], got {list(steps)}: sort the fractions")
-    if steps[-1] == 0:
-        raise BenchError(f"Expected steps that remove something, got {list(steps)}: add fractions above 0")

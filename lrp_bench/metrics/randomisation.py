@@ -77,5 +77,5 @@ def shuffle(layer: nn.Module, generator: torch.Generator, done: set[int]) -> Non
         for weight in layer.parameters(recurse=False):
             if id(weight) not in done:
                 done.add(id(weight))
-                order = torch.randperm(weight.numel(), generator=generator).to(weight.device)
+                order = torch.randperm(weight.numel(), generator=generator).to(weight.device, non_blocking=True)
                 weight.copy_(weight.flatten()[order].view_as(weight))

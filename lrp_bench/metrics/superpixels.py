@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lrp_bench.metrics.checks import check_images, check_number, check_relevance, check_whole
 from lrp_bench.metrics.units import Regions
+from lrp_bench.transfers import read, sent
 
 _LIGHTNESS = 100  # white in Lab colours
 
@@ -41,16 +42,17 @@ class Superpixels:
         """See Unit."""
         check_images(x, "Superpixels", "use Features or Tokens")
         check_relevance(relevance, x)
-        labels = self.labels(x)
-        flat, pixels = labels.flatten(1), relevance.sum(1).flatten(1).cpu()  # a GPU adds in another order each time
+        images, pixels = read(x, relevance.sum(1).flatten(1))  # a GPU adds in another order each time
+        labels = self.labels(images)
+        flat = labels.flatten(1)
         none = pixels.new_zeros(len(x), int(flat.max()) + 1)
         sizes = none.scatter_add(1, flat, torch.ones_like(pixels))
         scores = none.scatter_add(1, flat, pixels) / sizes.clamp(min=1)
-        flat = flat.to(x.device)
+        flat = sent(flat, x)
         return Regions(
-            scores.to(x.device),
+            sent(scores, x),
             lambda values: values.gather(1, flat).reshape(labels.shape).unsqueeze(1),
-            sizes.long().to(x.device),
+            sent(sizes.long(), x),
             min(self.segments, flat.shape[1]),
         )
 

@@ -15,6 +15,7 @@ from lrp_bench.contracts import BenchError
 from lrp_bench.engine.capture.capture import Program
 from lrp_bench.engine.capture.graph import SHAPE_ONLY, is_getitem, operator_name
 from lrp_bench.engine.operators.table import OPERATORS, Role
+from lrp_bench.transfers import refuse_where
 
 COMPANION = "lrp_companion"  # in the meta of a placeholder that receives the relevance of ids
 IN_PLACE = {  # these change ids, but leave each where it is
@@ -34,16 +35,19 @@ def token_embedding(weight: Tensor, ids: Tensor, companion: Tensor) -> Tensor:
 class _Look(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, companion: Tensor, weight: Tensor, ids: Tensor) -> Tensor:
-        if bool(((ids < 0) | (ids >= len(weight))).any()):
-            raise BenchError(
-                f"Expected token ids from 0 to {len(weight) - 1}, got {int(ids.min())} to {int(ids.max())}: use the "
-                "vocabulary that the model was trained with."
-            )
-        return torch.nn.functional.embedding(ids, weight)
+        refuse_where((ids < 0) | (ids >= len(weight)), lambda: _unknown_ids(ids, len(weight)))
+        return torch.nn.functional.embedding(ids.clamp(0, len(weight) - 1), weight)
 
     @staticmethod
     def backward(ctx: Any, R: Tensor) -> tuple[Tensor, None, None]:
         return R.sum(-1), None, None
+
+
+def _unknown_ids(ids: Tensor, vocabulary: int) -> BenchError:
+    return BenchError(
+        f"Expected token ids from 0 to {vocabulary - 1}, got {int(ids.min())} to {int(ids.max())}: use the vocabulary "
+        "that the model was trained with."
+    )
 
 
 def carry_tokens(program: Program) -> None:

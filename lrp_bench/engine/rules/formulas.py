@@ -26,6 +26,7 @@ from lrp_bench.contracts import BenchError
 from lrp_bench.engine.rules.affine import Affine
 from lrp_bench.engine.rules.rule import Bias, Rule, is_number
 from lrp_bench.engine.rules.terms import Input, Term
+from lrp_bench.transfers import sent
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ def _listed(value: float | Sequence[float]) -> list[float]:
 
 
 def _bound(value: float | Sequence[float], a: Tensor) -> Tensor:
-    bound = torch.as_tensor(value, dtype=a.dtype, device=a.device)
+    bound = sent(value, a, a.dtype) if isinstance(value, Sequence) else a.new_full((), value)
     if bound.dim() and bound.numel() not in (1, a.shape[1]):
         raise BenchError(
             f"Expected bounds for {a.shape[1]} channels, got {bound.numel()}: give rule.low and rule.high one each."

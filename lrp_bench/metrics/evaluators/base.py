@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Protocol
 
 import torch
@@ -14,6 +15,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from lrp_bench.contracts import BenchError, Explainer, Explanation, Measure, NotApplicable, Scores
 from lrp_bench.metrics.checks import check_relevance
+from lrp_bench.transfers import together
 
 Model = Callable[[Tensor], Tensor]
 
@@ -56,6 +58,9 @@ class Context:
 class Evaluator(Metric):
     """A torchmetrics.Metric whose states are lists of per-sample tensors, and whose compute returns contracts.Scores.
 
+    What an update finds wrong with the values of a batch is raised at its end, so that a device is waited for once; of
+    a batch that is refused nothing is kept.
+
     measures: value name -> what it means; of Agreement and Conservation, once the first batch has shown
     the baselines and the layers.
     """
@@ -88,6 +93,22 @@ class Evaluator(Metric):
     def kept(self, state: str) -> Tensor:
         """All batches of a state as one tensor (samples, ...)."""
         return dim_zero_cat(getattr(self, state))
+
+    def _wrap_update(self, update: Callable[..., None]) -> Callable[..., None]:
+        add = super()._wrap_update(update)
+
+        @wraps(add)
+        def added(explanation: Explanation, context: Context) -> None:
+            batches = {state: len(getattr(self, state)) for state in self._defaults}
+            try:
+                with together():
+                    add(explanation, context)
+            except BaseException:
+                for state, count in batches.items():
+                    del getattr(self, state)[count:]
+                raise
+
+        return added
 
     def _wrap_compute(self, compute: Callable[[], Scores]) -> Callable[[], Scores]:
         # torchmetrics squeezes the values of a single sample to scalars and refuses frozen records: seal them

@@ -13,6 +13,7 @@ from lrp_bench import chance
 from lrp_bench.chance import Purpose
 from lrp_bench.contracts import BenchError, NotApplicable
 from lrp_bench.metrics.checks import check_floating, check_images, check_number
+from lrp_bench.transfers import sent
 
 Fill = Callable[[Tensor, Tensor], Tensor]
 """(rows, removed) -> inputs: samples `rows` (m,) of the batch, with new values where `removed` (m, ...) is True."""
@@ -77,7 +78,7 @@ class DatasetMean:
             raise BenchError("Expected DatasetMean to have a mean, got None: pass mean, or training inputs to fitted")
         if isinstance(self.mean, int | float):
             return _paste(x, torch.full_like(x, self.mean))
-        mean = self.mean if isinstance(self.mean, Tensor) else torch.tensor(list(self.mean))
+        mean = self.mean if isinstance(self.mean, Tensor) else sent(list(self.mean), x)
         per_channel = mean.dim() == 1 and len(mean) == x.shape[1]
         if not per_channel and mean.shape != x.shape[1:]:
             raise BenchError(

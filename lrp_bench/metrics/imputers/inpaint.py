@@ -11,6 +11,7 @@ from torch import Tensor
 from lrp_bench.contracts import BenchError
 from lrp_bench.metrics.checks import check_choice, check_floating, check_images, check_number
 from lrp_bench.metrics.imputers.fills import Fill
+from lrp_bench.transfers import read, sent
 
 _GREYS = 255.0
 
@@ -53,13 +54,13 @@ class Inpaint:
             holes = removed.expand(-1, 1, *x.shape[2:])
             lowest, span = _range(x[rows], holes)
             grey = ((x[rows] - lowest) * (_GREYS / span).nan_to_num(posinf=0.0)).masked_fill(holes, 0.0)
-            images, masks = grey.float().cpu().numpy(), holes[:, 0].byte().cpu().numpy()
+            images, masks = (each.numpy() for each in read(grey.float(), holes[:, 0].byte()))
             painted = [
                 torch.from_numpy(channel if mask.all() else cv2.inpaint(channel, mask, self.radius, flag))
                 for image, mask in zip(images, masks, strict=True)
                 for channel in image
             ]
-            filled = torch.stack(painted).reshape(grey.shape).to(x) * (span / _GREYS) + lowest
+            filled = sent(torch.stack(painted).reshape(grey.shape), x, x.dtype) * (span / _GREYS) + lowest
             return torch.where(holes, filled, x[rows])
 
         return fill

@@ -74,9 +74,9 @@ def interpolated(x: Tensor, removed: Tensor, tolerance: float) -> Tensor:
     search = _Search(image, share, torch.zeros_like(residual), residual, direction, squared, tolerance**2 * squared)
     found = torch.zeros_like(residual)
     for _ in range(0, 10 * x[0, 0].numel() + 100, _CHECKED_EVERY):  # in exact arithmetic one per pixel is enough
-        unsolved = (search.squared > search.goal).any(1)
-        if not unsolved.all():
-            found[search.image[~unsolved]] = search.solution[~unsolved]
+        unsolved = (search.squared > search.goal).any(1).nonzero()[:, 0]
+        if len(unsolved) < len(search.image):
+            found[search.image] = search.solution  # of the others there is more to come
             search = search.only(unsolved)
         if not len(search.image):
             return grid.image(found)

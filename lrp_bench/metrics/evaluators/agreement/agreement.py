@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from lrp_bench.metrics import functional
 from lrp_bench.metrics.checks import check_choice, check_number, check_relevance
 from lrp_bench.metrics.evaluators.base import Context, Evaluator, per_pixel
 from lrp_bench.metrics.units import Patches
+from lrp_bench.transfers import read, sent
 
 
 class Kind(NamedTuple):
@@ -87,8 +89,9 @@ class Agreement(Evaluator):
         theirs = [
             self._units(context.baselines[name], explanation.inputs, f"relevance of {name}") for name in self.baselines
         ]
+        alike = self._alike(ours, theirs)
         for kind in self.kinds:
-            self.keep(**{kind: torch.stack([self._compared(KINDS[kind], ours, other) for other in theirs], 1)})
+            self.keep(**{kind: torch.stack([compared(KINDS[kind]) for compared in alike], 1)})
         self.keep(zeros=(ours == 0).to(ours.dtype).mean(1))
 
     def compute(self) -> Scores:
@@ -102,16 +105,21 @@ class Agreement(Evaluator):
         values = self.patches(inputs, relevance).scores if self.patches else per_pixel(relevance).flatten(1)
         return values.abs() if self.absolute else values
 
-    def _compared(self, kind: Kind, a: Tensor, b: Tensor) -> Tensor:
+    def _alike(self, ours: Tensor, theirs: Sequence[Tensor]) -> list[Callable[[Kind], Tensor]]:
+        """For each of the others, a kind -> (batch,)."""
         if not self.mask_zeros:
-            return kind.compare(a, b, self._k(a.shape[1]))
-        left = (a != 0) | (b != 0)
-        counts, values = left.sum(1), a.new_full((len(a),), float("nan"))
-        for count in torch.unique(counts).tolist():  # samples with as many units left are compared together
-            rows = counts == count
-            if count:
-                kept = [m[rows][left[rows]].reshape(-1, count) for m in (a, b)]
-                values[rows] = kind.compare(kept[0], kept[1], self._k(count))
+            return [lambda kind, b=b: kind.compare(ours, b, self._k(b.shape[1])) for b in theirs]  # type: ignore[misc]
+        left = [(ours != 0) | (b != 0) for b in theirs]
+        counts = read(*(each.sum(1) for each in left))
+        return [partial(self._apart, ours, *each) for each in zip(theirs, left, counts, strict=True)]
+
+    def _apart(self, a: Tensor, b: Tensor, left: Tensor, counts: Tensor, kind: Kind) -> Tensor:
+        """Of the units that are left; samples with as many of them are compared together. counts: on the CPU."""
+        first, values = (~left).byte().argsort(dim=1, stable=True), a.new_full((len(a),), float("nan"))
+        for count in torch.unique(counts[counts > 0]).tolist():
+            rows = sent((counts == count).nonzero()[:, 0], a)
+            kept = [m[rows].gather(1, first[rows, :count]) for m in (a, b)]
+            values[rows] = kind.compare(kept[0], kept[1], self._k(count))
         return values
 
     def _k(self, units: int) -> int:
@@ -129,7 +137,7 @@ class Agreement(Evaluator):
                 "gradient, or leave out the metric agreement."
             )
         names = list(baselines) if first else [name for name in self.baselines if name in baselines]
-        if not first:
+        if names != self.baselines and not first:
             self._leave_only([self.baselines.index(name) for name in names])
         self.baselines = names
         self.measures = self._measures()

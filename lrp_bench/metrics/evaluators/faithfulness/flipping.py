@@ -12,10 +12,11 @@ from lrp_bench.contracts import BenchError, Curve, Explanation, Measure, Scores
 from lrp_bench.metrics.checks import check_choice
 from lrp_bench.metrics.evaluators.base import Context, Evaluator
 from lrp_bench.metrics.evaluators.faithfulness.readings import READINGS
-from lrp_bench.metrics.flipping import PerturbationCurve, Spacing, Trace
+from lrp_bench.metrics.flipping import PerturbationCurve, Spacing, Trace, traced
 from lrp_bench.metrics.imputers.fills import Constant, FromData, Imputer
 from lrp_bench.metrics.scores import Score
 from lrp_bench.metrics.units import Pixels, Regions, Unit, default_unit
+from lrp_bench.transfers import refuse_where
 
 
 class Flipping(Evaluator):
@@ -42,6 +43,7 @@ class Flipping(Evaluator):
 
     higher_is_better = True
     grids: list[Tensor]
+    first: Tensor  # the grids of the first batch, on the CPU
 
     def __init__(
         self,
@@ -73,16 +75,15 @@ class Flipping(Evaluator):
         x, target = explanation.inputs, explanation.target
         regions = (self.unit or default_unit(x))(x, explanation.relevance)
         _check_units(next(iter(self.curves.values())), regions)  # all have the same spacing
-        traces = {
-            kind: fitted(curve, context.background).trace(context.model, x, regions, target)
-            for kind, curve in self.curves.items()
-        }
-        grids = torch.stack([trace.grid for trace in traces.values()]).unsqueeze(0)
-        if self.grids and not torch.equal(grids, self.grids[0][:1]):
+        curves = {kind: fitted(curve, context.background) for kind, curve in self.curves.items()}
+        plans = {kind: curve.plan(x, regions) for kind, curve in curves.items()}
+        grids = torch.stack([plan.grid for plan in plans.values()]).unsqueeze(0)
+        if self.grids and not torch.equal(grids, self.first):
             raise BenchError(
                 f"Expected inputs of the first batch's size, got {tuple(x.shape)}: evaluate each size by itself"
             )
-        self.keep(ties=regions.ties(), grids=grids)
+        traces, self.first = traced(plans, context.model, target), grids
+        self.keep(ties=regions.ties(), grids=torch.stack([trace.grid for trace in traces.values()]).unsqueeze(0))
         for kind, trace in traces.items():
             self.keep(**{f"{kind}_shares": trace.fractions, f"{kind}_scores": trace.scores})
 
@@ -133,12 +134,19 @@ def _check_readings(readings: Sequence[str], headlines: Sequence[str]) -> None:
 def _check_units(curve: PerturbationCurve, regions: Regions) -> None:
     if curve.spacing != "unit" or not isinstance(curve.steps, int):
         return
-    fewest = int((regions.positions() > 0).sum(1).min())
-    if fewest < curve.steps:
-        raise BenchError(
-            f"Expected at least {curve.steps} units, one for each step of spacing=unit, got {fewest} in an input: set "
-            "steps to at most that, or make units smaller (unit.size)"
-        )
+    steps, units = curve.steps, regions.scores.shape[1]
+    if regions.sizes is not None:
+        existing = (regions.sizes > 0).sum(1)
+        refuse_where(existing < steps, lambda: _too_few_units(steps, int(existing.min())))
+    elif units < steps:
+        raise _too_few_units(steps, units)
+
+
+def _too_few_units(steps: int, fewest: int) -> BenchError:
+    return BenchError(
+        f"Expected at least {steps} units, one for each step of spacing=unit, got {fewest} in an input: set "
+        "steps to at most that, or make units smaller (unit.size)"
+    )
 
 
 def _measure(family: str, reading: str, score: Score, *, headline: bool) -> Measure:

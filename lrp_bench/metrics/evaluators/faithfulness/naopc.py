@@ -12,11 +12,13 @@ from lrp_bench.metrics.checks import check_whole
 from lrp_bench.metrics.evaluators.base import Context, Evaluator
 from lrp_bench.metrics.evaluators.faithfulness.flipping import fitted
 from lrp_bench.metrics.extremes import aopc_bounds
-from lrp_bench.metrics.flipping import PerturbationCurve
+from lrp_bench.metrics.flipping import Order, PerturbationCurve, traced
 from lrp_bench.metrics.functional import naopc
 from lrp_bench.metrics.imputers.fills import Constant, Imputer
 from lrp_bench.metrics.scores import Score
 from lrp_bench.metrics.units import Pixels, Regions, Unit, default_unit
+
+ORDERS: tuple[Order, ...] = ("morf", "lerf")
 
 
 class NormalisedAOPC(Evaluator):
@@ -63,9 +65,8 @@ class NormalisedAOPC(Evaluator):
         curve = fitted(self.curve, context.background)
         lower, upper = aopc_bounds(curve, context.model, x, regions, target, self.beam)
         curve = replace(curve, steps=regions.scores.shape[1])
-        scores = [
-            replace(curve, order=order).trace(context.model, x, regions, target).scores for order in ("morf", "lerf")
-        ]
+        plans = {str(order): replace(curve, order=order).plan(x, regions) for order in ORDERS}
+        scores = [trace.scores for trace in traced(plans, context.model, target).values()]
         size = torch.cat(scores, 1).abs().amax(1)
         morf, lerf = (_aopc(each, regions) for each in scores)
         lower, upper = lower.to(morf).minimum(morf).minimum(lerf), upper.to(morf).maximum(morf).maximum(lerf)

@@ -12,6 +12,7 @@ from lrp_bench.contracts import BenchError, Explanation, Measure, NotApplicable,
 from lrp_bench.metrics.checks import check_relevance, check_whole
 from lrp_bench.metrics.evaluators.base import Context, Evaluator, Model
 from lrp_bench.metrics.functional import spearman
+from lrp_bench.transfers import sent
 
 
 class Permutation(Evaluator):
@@ -71,7 +72,7 @@ def loss_growth(model: Model, x: Tensor, label: Tensor, repeats: int, seed: int)
         before = _loss(model(x), label)
         columns = []
         for feature in range(x.shape[1]):
-            orders = torch.stack([torch.randperm(len(x), generator=generator) for _ in range(repeats)]).to(x.device)
+            orders = sent(torch.stack([torch.randperm(len(x), generator=generator) for _ in range(repeats)]), x)
             permuted = x.repeat(repeats, 1)
             permuted[:, feature] = x[orders.flatten(), feature]
             after = _loss(model(permuted), label.repeat(repeats)).view(repeats, -1)

@@ -10,6 +10,7 @@ from torch import Tensor
 from lrp_bench.contracts import Explanation, Measure, NotApplicable, Scores
 from lrp_bench.metrics.checks import check_choice, check_relevance
 from lrp_bench.metrics.evaluators.base import Context, Evaluator
+from lrp_bench.transfers import sent
 
 SIGNS: Mapping[str, float] = {"sum": 1.0, "difference": -1.0}
 CHANNELS = 3
@@ -50,7 +51,7 @@ class Summands(Evaluator):
         summands = steps.sum(2).gather(1, place)
         sizes = steps.abs().sum(2)
         others = 1 - sizes.gather(1, place).sum(1) / sizes.sum(1)
-        contribution = numbers[:, :, 1:].sum(1) * self.signs.to(x)
+        contribution = numbers[:, :, 1:].sum(1) * sent(self.signs, x, x.dtype)
         self.keep(relevance=summands, contribution=contribution, others=others)
 
     def compute(self) -> Scores:

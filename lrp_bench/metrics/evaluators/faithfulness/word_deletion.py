@@ -10,7 +10,7 @@ from torch import Tensor
 from lrp_bench.contracts import Explanation, Measure, Scores
 from lrp_bench.metrics.checks import check_whole
 from lrp_bench.metrics.evaluators.base import Context, Evaluator
-from lrp_bench.metrics.flipping import Constant, Order, PerturbationCurve, Tokens
+from lrp_bench.metrics.flipping import Constant, Order, PerturbationCurve, Tokens, traced
 
 ORDERS: Mapping[str, Order] = {"correct": "morf", "wrong": "lerf"}
 TITLES = {"correct": "Accuracy, {} most relevant deleted", "wrong": "Accuracy, {} least relevant deleted"}
@@ -61,8 +61,9 @@ class WordDeletion(Evaluator):
         regions = self.unit(x, explanation.relevance)
         long = regions.positions().sum(1) >= self.at_least
         self.keep(ties=regions.ties())
-        for kind, curve in self.curves.items():
-            scores = curve.trace(context.model, x, regions, explanation.target).scores
+        plans = {kind: curve.plan(x, regions) for kind, curve in self.curves.items()}
+        for kind, trace in traced(plans, context.model, explanation.target).items():
+            scores = trace.scores
             meant = long & (scores[:, 0] == (kind == "correct"))
             self.keep(**{kind: scores.masked_fill(~meant.unsqueeze(1), torch.nan)})
 

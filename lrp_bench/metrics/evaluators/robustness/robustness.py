@@ -104,7 +104,7 @@ class Robustness(Evaluator):
 
         def foretold_and_found(rows: Tensor, draw: Tensor) -> Tensor:
             removed = chance.order(x[rows], pixels, self.seed, Purpose.INFIDELITY_PIXELS, draw) < count
-            after = model(torch.where(_spread(removed, x), x.new_tensor(self.baseline), x[rows]))
+            after = model(x[rows].masked_fill(_spread(removed, x), self.baseline))
             return torch.stack([(R[rows].flatten(1) * removed).sum(1), before[rows] - logit(after, target[rows])], 1)
 
         foretold, drops = self._each(x, self.removals, foretold_and_found).unbind(2)

@@ -16,6 +16,7 @@ from lrp_bench.metrics.evaluators.base import Context, Evaluator, pixels, releva
 from lrp_bench.metrics.functional import spearman
 from lrp_bench.metrics.functional.rows import rows, varied
 from lrp_bench.metrics.randomisation import Twin, forward_order, shuffle
+from lrp_bench.transfers import sent, together
 
 
 class Randomisation(Evaluator):
@@ -81,16 +82,14 @@ class Randomisation(Evaluator):
         fractions, after = [0.0], [before]
         twin = self._twin_of(context.model, context.explainer)
         for fraction in self._randomised(twin.model, x):
-            try:
+            with together(lambda error: NotApplicable(f"The method cannot explain the randomised model: {error}")):
                 after.append(pixels(self._explained(twin.method(), explanation), x))
-            except BenchError as error:
-                raise NotApplicable(f"The method cannot explain the randomised model: {error}") from error
             fractions.append(fraction)
         self.twin = twin if twin.followed else None
         self.keep(
             spearman=torch.stack([_alike(before, other) for other in after], 1),
             magnitude=torch.stack([_alike(before.abs(), other.abs()) for other in after], 1),
-            fractions=torch.tensor([fractions], device=x.device),
+            fractions=sent([fractions], x),
         )
 
     def compute(self) -> Scores:

@@ -14,6 +14,7 @@ from lrp_bench.contracts import BenchError, Explanation, Measure, NotApplicable,
 from lrp_bench.metrics.checks import check_floating, check_number, check_whole
 from lrp_bench.metrics.evaluators.base import Context, Evaluator, Model, pixels, relevance_by
 from lrp_bench.metrics.functional import relevance_mass, spearman
+from lrp_bench.transfers import sent
 
 Values = float | Sequence[float]
 LOST = "adversarial/lost"
@@ -81,7 +82,7 @@ class Adversarial(Evaluator):
             )
         turned = _classes(context.model, attacked)
         found = pixels(relevance_by(method, attacked, turned), x, "relevance of moved inputs")
-        self.keep(spearman_predicted=spearman(before, found).where(turned != predicted, torch.nan))
+        self.keep(spearman_predicted=spearman(before, found).masked_fill(turned == predicted, torch.nan))
 
     def compute(self) -> Scores:
         """The values of all samples seen since the last reset."""
@@ -129,7 +130,7 @@ def _spread(values: Tensor, x: Tensor) -> Tensor:
     """(1,) or (channels,) against (batch, channels, ...)."""
     if len(values) not in (1, x.shape[1]):
         raise BenchError(f"Expected one number or {x.shape[1]}, got {values.tolist()}: correct std, low and high")
-    return values.to(x).reshape(-1, *[1] * (x.dim() - 2))
+    return sent(values, x, x.dtype).reshape(-1, *[1] * (x.dim() - 2))
 
 
 def _measures() -> Mapping[str, Measure]:
