@@ -18,12 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
-from lrp_bench import notes, progress
+from lrp_bench import devices, notes, progress
 from lrp_bench.contracts import NOTE, Batch, BenchError, NotApplicable, Run
 from lrp_bench.data.arguments import one_of, whole
 from lrp_bench.data.base import TensorData
 from lrp_bench.data.facts import log_explained_data
-from lrp_bench.evaluation import Evaluation, evaluate, on_device
+from lrp_bench.evaluation import Evaluation, evaluate
 from lrp_bench.models.kept import Kept
 from lrp_bench.records import first_samples, keep
 from lrp_bench.tracking.base import RunTracker
@@ -58,7 +58,7 @@ class Study:
         with self.failing(cfg.names.method):
             self.settings = resolved(cfg)
             check_settings(self.settings)
-            self.device = on_device(cfg.device)
+            self.device = devices.on_device(cfg.device)
         if cfg.threads:
             torch.set_num_threads(cfg.threads)
         self._fitted: Fitted | None = None
@@ -116,7 +116,8 @@ class Study:
                 log.info("%s: scored before in this sweep", method)
                 return None
             outbox = Outbox(folder, self.settings["tracker"])
-            with outbox.kept(), self.record(method, params=self.settings, fingerprint=fingerprint) as record:
+            facts = devices.describe(self.device) | {"fingerprint": fingerprint}
+            with outbox.kept(), self.record(method, self.settings, **facts) as record:
                 two = islice(self.data.explained_batches(2), 1)
                 fitted = self.fitted(lambda untrained: self.evaluate(explainer, untrained, two))
                 batches = self.data.explained_batches(self.cfg.batch_size)
@@ -133,7 +134,7 @@ class Study:
     def hand_in(self, outbox: Outbox, record: Run, method: str, evaluation: Evaluation, fitted: Fitted) -> None:
         """Write the run's files into the outbox's folder, and hand all that was found to the tracker."""
         folder = outbox.folder
-        outbox.set_tags({"training_run": fitted.run_id})
+        outbox.set_tags(fitted.origin)
         outbox.log_metrics(fitted.quality)
         log_explained_data(outbox, self.data)
         keep(outbox, evaluation, self.data, OmegaConf.to_yaml(self.cfg, resolve=True), folder)
@@ -156,19 +157,20 @@ class Study:
         self, explainer: DictConfig, model: nn.Module, batches: Iterable[Batch], step: Callable[[str], object] = str
     ) -> Evaluation:
         """Explain batches and score the explanations; step: see `evaluation.evaluate`."""
-        return evaluate(
-            explainer=build(explainer),
-            baselines=build(self.cfg.baselines),
-            metrics=build(self.cfg.metric),
-            batches=batches,
-            model=model.to(self.device),
-            device=self.device,
-            explain_label=self.cfg.target == "label",
-            pictures=self.data.pictured(self.cfg.pictures),
-            background=self.data.background(self.cfg.background),
-            retrain=self.retrain,
-            step=step,
-        )
+        with devices.room("batch_size, or a metric's max_batch"):
+            return evaluate(
+                explainer=build(explainer),
+                baselines=build(self.cfg.baselines),
+                metrics=build(self.cfg.metric),
+                batches=batches,
+                model=model.to(self.device),
+                device=self.device,
+                explain_label=self.cfg.target == "label",
+                pictures=self.data.pictured(self.cfg.pictures),
+                background=self.data.background(self.cfg.background),
+                retrain=self.retrain,
+                step=step,
+            )
 
     @cached_property
     def job(self) -> str:
@@ -180,12 +182,12 @@ class Study:
         return [self.cfg.names[group] for group in groups]
 
     def record(
-        self, method: str, *, params: Mapping[str, object] | None = None, fingerprint: str = ""
+        self, method: str, params: Mapping[str, object] | None = None, **facts: str
     ) -> AbstractContextManager[Run]:
-        """Open the tracker's run of a method."""
+        """Open the tracker's run of a method. facts: tags, where they have a value."""
         dataset, model = self.named("dataset", "model")
         tags = {"dataset": dataset, "model": model, "method": method, "seed": str(self.cfg.seed), "job": self.job}
-        tags |= {"fingerprint": fingerprint} if fingerprint else {}
+        tags |= {key: value for key, value in facts.items() if value}
         name = f"{method} on {dataset}, {model}"
         return self.tracker.run(name, kind="explanation", parent=self.parent, params=params, tags=tags)
 
@@ -204,7 +206,7 @@ class Study:
             *("dataset", "model", "trainer", "metric", "baselines", "seed", "samples", "target", "background"),
             *("batch_size", "threads"),
         )
-        facts = {group: self.settings[group] for group in groups} | {"device": str(self.device)}
+        facts = {group: self.settings[group] for group in groups} | {"device": devices.kind(self.device)}
         facts["explainer"] = OmegaConf.to_container(explainer, resolve=True)
         return digest(facts)
 

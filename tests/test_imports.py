@@ -21,6 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ALLOWED = {
     ".contracts": {"torch"},
     ".chance": {"torch"},
+    ".devices": {".contracts", "torch"},
     ".progress": {"rich"},
     ".startup": set(),
     ".engine": {".contracts", "torch"},
@@ -28,7 +29,7 @@ ALLOWED = {
     ".explainers": {".chance", ".contracts", ".engine", "torch", "captum", "zennit"},
     ".data": {".contracts", "torch", "torchvision", "pytorch_lightning", "sklearn", "numpy", "PIL", "filelock"},
     ".models": {".contracts", ".engine", "torch", "torchvision", "torchmetrics", "pytorch_lightning", "rich"},
-    ".tracking": {".contracts", "torch", "filelock", "pandas", "pyarrow", "sqlalchemy", "alembic"},
+    ".tracking": {".contracts", "torch", "filelock", "pandas", "pyarrow", "pynvml", "sqlalchemy", "alembic"},
     ".report": {
         ".contracts",
         ".startup",
@@ -49,6 +50,7 @@ ALLOWED = {
     ".training": {
         ".contracts",
         ".data",
+        ".devices",
         ".models",
         ".progress",
         "torch",

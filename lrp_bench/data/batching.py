@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lrp_bench.data.selection import epoch_seed
+
+Loader = DataLoader[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
