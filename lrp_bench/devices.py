@@ -73,7 +73,7 @@ def _first_tensor(device: torch.device) -> float:
 
 def _refused(name: str, reason: str, setting: str, other: str) -> BenchError:
     """What to tell of a device that torch refuses, from what torch says of it."""
-    said = reason.strip().splitlines()[0] if reason.strip() else "no reason was given"
+    said = next(iter(reason.strip().splitlines()), "no reason was given").partition(". ")[0]
     if "out of memory" in reason:
         return _full(name, "too little", setting, other)
     if "driver on your system is too old" in reason:
