@@ -13,14 +13,14 @@ READY := .venv/.installed
 # Two workers with one thread each: more threads than cores make small operators many times slower.
 PYTEST := OMP_NUM_THREADS=1 MLFLOW_DISABLE_TELEMETRY=true $(BIN)/python -m pytest
 
-.PHONY: help bench reproduce test check report speed ui clean
+.PHONY: help bench reproduce test check report speed gpu-wheels ui clean
 
 comma := ,
 port := 5000
 STUDIES = $(subst $(comma), ,$(or $(only),$(basename $(notdir $(wildcard experiments/*.yaml)))))
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 bench: $(READY) ## set up, then train, explain with two rules, score and show the table
 	$(BIN)/python -m lrp_bench rule=epsilon,alphabeta --multirun
@@ -48,6 +48,9 @@ report: $(READY) ## tables and figures of the latest sweep
 speed: $(READY) ## time the engine and the metrics beside other implementations
 	$(BIN)/python experiments/speed/engine.py
 	$(BIN)/python experiments/speed/metrics.py
+
+gpu-wheels: $(READY) ## fill wheels/ with what a GPU machine without a network lacks
+	$(BIN)/python experiments/speed/wheels.py $(there)
 
 ui: $(READY) ## MLflow's page on the runs in outputs/ (another port: make ui port=5001)
 	@test -s outputs/mlflow.db || { echo "Expected runs in outputs/mlflow.db, got none: make bench first." >&2; exit 1; }

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lrp_bench.contracts import Batch, BenchError, Curve, Explainer, Explanation, Measure, NotApplicable, Panels, Scores
+from lrp_bench.devices import sent
 from lrp_bench.explainers.base import scored
 from lrp_bench.explainers.given import Given
 from lrp_bench.metrics.evaluators.base import Context, Evaluator, Retrain
@@ -73,7 +74,7 @@ def evaluate(
     method: Explainer | None = None
     references: dict[str, Explainer] = {}
     asked = {name: metric.to(device) for name, metric in metrics.items()}
-    drawn, drawn_label = (None, None) if background is None else (each.to(device) for each in background)
+    drawn, drawn_label = (None, None) if background is None else (sent(each, device) for each in background)
     for batch in batches:
         kept = torch.isin(batch.index, pictures).nonzero()[:, 0].to(device, non_blocking=True)
         batch = _moved(batch, device)
@@ -169,8 +170,8 @@ def _predicted(logits: Tensor) -> Tensor:
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:
-    mask = None if batch.mask is None else batch.mask.to(device)
-    return Batch(batch.inputs.to(device), batch.label.to(device), batch.index.to(device), mask)
+    mask = None if batch.mask is None else sent(batch.mask, device)
+    return Batch(sent(batch.inputs, device), sent(batch.label, device), sent(batch.index, device), mask)
 
 
 def _update(
@@ -228,20 +229,6 @@ def made(explainer: Callable[..., Explainer], model: nn.Module, *, example: Tens
         reason = error.__cause__ or error
         raise BenchError(f"Expected parameters that {name} has, got: {reason}: correct the config.") from error
     return explainer(model=model, example=example)
-
-
-def on_device(name: str) -> torch.device:
-    """The device a config names; auto means a GPU where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=name)
-        return torch.device(name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise BenchError(
-            f"Expected device to be auto, cpu or a GPU of this machine, got {name!r} ({reason}): correct device."
-        ) from error
 
 
 def _clock(device: torch.device) -> float:

@@ -166,7 +166,7 @@ def _without(typed: Sequence[str], groups: tuple[str, ...]) -> list[str]:
 
 def fingerprint(config: DictConfig) -> str:
     """A sha256 of all that decides the numbers of a sweep, the code included; interpolations count as written."""
-    from lrp_bench.tracking import provenance
+    from lrp_bench.tracking import machine, provenance
     from lrp_bench.tracking.record import digest
 
     whole: dict[str, Any] = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
@@ -175,7 +175,8 @@ def fingerprint(config: DictConfig) -> str:
     typed = OverridesParser.create().parse_overrides(hydra["overrides"]["task"])
     swept = [override.input_line for override in typed if override.is_sweep_override()]
     outside = [_told(config, "paths.data"), _content(config), provenance.code(), provenance.versions()]
-    return digest([facts, hydra["sweeper"].get("params"), swept, outside])
+    gpus = [] if facts.get("device") == "cpu" else machine.gpus()
+    return digest([facts, hydra["sweeper"].get("params"), swept, outside, gpus])
 
 
 def _told(config: DictConfig, key: str) -> str:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from lrp_bench.contracts import Batch, BenchError
 from lrp_bench.data.arguments import floating, named, per_channel, sample_shape, whole
-from lrp_bench.data.batching import Batches, Rows
+from lrp_bench.data.batching import Batches, Loader, Rows
 from lrp_bench.data.protocol import DataSet, Official, Part, Task
 from lrp_bench.data.selection import balanced, cut, others
 from lrp_bench.data.sources.contents import Contents, Split, portions, together
@@ -207,30 +207,31 @@ class TensorData(pl.LightningDataModule, DataSet):
         """Read everything and draw the subsets, so that what is wrong with them is said before a training."""
         _ = self.indices, self._cut
 
-    def batches(self, part: Part, batch_size: int | None = None) -> DataLoader[tuple[Tensor, Tensor]]:
-        """Batches (inputs, labels) of one part; the training part is shuffled by (seed, epoch)."""
+    def batches(self, part: Part, batch_size: int | None = None, *, pinned: bool = False) -> Loader:
+        """Batches (inputs, labels) of one part, for training ordered by (seed, epoch); pinned: for a GPU to fetch."""
         split = self.contents.test if part == "test" else self.contents.train
         index = torch.arange(len(split.labels)) if part == "test" else self._cut[part == "validation"]
         size = batch_size or self.batch_size
         sampler = self._shuffled(index, size) if part == "train" else Batches(index, size)
         # Indices come in tensors, so the data set already returns batches: no collation per sample. A loader without a
         # generator of its own draws from torch's, for a seed that it does not use here.
-        return DataLoader(Rows(split, self.normalize), batch_size=None, sampler=sampler, generator=self._generator())
+        rows = Rows(split, self.normalize)
+        return DataLoader(rows, batch_size=None, sampler=sampler, generator=self._generator(), pin_memory=pinned)
 
     def official(self, split: Official) -> tuple[Tensor, Tensor]:
         """A whole split in its official order, inputs and labels; validation samples are among those for training."""
         stored = self.contents.test if split == "test" else self.contents.train
         return self.normalize(together(stored.inputs)), stored.labels
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+    def train_dataloader(self) -> Loader:
         """The training part, shuffled."""
         return self.batches("train")
 
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+    def val_dataloader(self) -> Loader:
         """The validation part, in order."""
         return self.batches("validation")
 
-    def test_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+    def test_dataloader(self) -> Loader:
         """The official test split, in order."""
         return self.batches("test")
 

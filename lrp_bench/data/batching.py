@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lrp_bench.data.selection import epoch_seed
 from lrp_bench.data.sources.contents import Split
+
+Loader = DataLoader[tuple[Tensor, Tensor]]
 
 
 class Rows(Dataset[tuple[Tensor, Tensor]]):

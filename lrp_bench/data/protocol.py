@@ -50,8 +50,11 @@ class DataSet(Protocol):
         """Find what is wrong with the data; BenchError. Called before anything long."""
         ...
 
-    def batches(self, part: Part, batch_size: int) -> DataLoader[tuple[Tensor, Tensor]]:
-        """One part as (inputs, labels); the training part in a new order each epoch, the others in theirs."""
+    def batches(self, part: Part, batch_size: int, *, pinned: bool = False) -> DataLoader[tuple[Tensor, Tensor]]:
+        """One part as (inputs, labels); the training part in a new order each epoch, the others in theirs.
+
+        pinned: in memory that a GPU fetches from without waiting.
+        """
         ...
 
     def official(self, split: Official) -> tuple[Tensor, Tensor]:

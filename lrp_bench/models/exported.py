@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram, UnflattenedModule
 
 from lrp_bench.contracts import BenchError
+from lrp_bench.engine.capture.older import put_right
 from lrp_bench.engine.capture.outputs import named_leaves
 from lrp_bench.engine.capture.pt2 import batch_size, check_inputs, load_program, output_name
 from lrp_bench.models.fits import check_fits
@@ -51,7 +52,8 @@ class ExportedModel(UnflattenedModule):
     """
 
     def __init__(self, program: ExportedProgram, logits: str, sha256: str) -> None:
-        super().__init__(program)
+        with put_right():
+            super().__init__(program)
         self.logits, self.sha256 = logits, sha256
         for graph in self._graphs():
             for node in graph.nodes:  # what torch.export noted there cannot be copied

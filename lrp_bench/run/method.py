@@ -13,7 +13,7 @@ from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from lrp_bench import notes, progress
+from lrp_bench import devices, notes, progress
 from lrp_bench.contracts import NOTE, Batch, Run
 from lrp_bench.data.facts import log_explained_data
 from lrp_bench.evaluation import Evaluation, evaluate
@@ -44,7 +44,8 @@ class Method:
                 log.info("%s: scored before in this sweep", self.name)
                 return None
             outbox = Outbox(folder, study.settings["tracker"])
-            record = study.record(self.name, params=study.settings, fingerprint=self.fingerprint)
+            facts = devices.describe(study.device) | {"fingerprint": self.fingerprint}
+            record = study.record(self.name, study.settings, **facts)
             with outbox.kept(), record as run:
                 fitted = study.fitted(self._rehearse)
                 evaluation = self._evaluated(fitted.model)
@@ -56,19 +57,20 @@ class Method:
     def evaluate(self, model: nn.Module, batches: Iterable[Batch], step: Callable[[str], object] = str) -> Evaluation:
         """Explain batches and score the explanations; step: see `evaluation.evaluate`."""
         cfg, study = self.study.cfg, self.study
-        return evaluate(
-            explainer=build(self.explainer),
-            baselines=build(cfg.baselines),
-            metrics=build(cfg.metric),
-            batches=batches,
-            model=model.to(study.device),
-            device=study.device,
-            explain_label=cfg.target == "label",
-            pictures=study.data.pictured(cfg.pictures),
-            background=study.data.background(cfg.background),
-            retrain=study.retrain,
-            step=step,
-        )
+        with devices.room("batch_size, or a metric's max_batch"):
+            return evaluate(
+                explainer=build(self.explainer),
+                baselines=build(cfg.baselines),
+                metrics=build(cfg.metric),
+                batches=batches,
+                model=model.to(study.device),
+                device=study.device,
+                explain_label=cfg.target == "label",
+                pictures=study.data.pictured(cfg.pictures),
+                background=study.data.background(cfg.background),
+                retrain=study.retrain,
+                step=step,
+            )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -77,7 +79,7 @@ class Method:
             *("dataset", "model", "trainer", "metric", "baselines", "seed", "samples", "target", "background"),
             *("batch_size", "threads"),
         )
-        facts = {group: self.study.settings[group] for group in groups} | {"device": str(self.study.device)}
+        facts = {group: self.study.settings[group] for group in groups} | {"device": devices.kind(self.study.device)}
         facts["explainer"] = OmegaConf.to_container(self.explainer, resolve=True)
         return digest(facts)
 
@@ -96,7 +98,7 @@ class Method:
     def _hand_in(self, outbox: Outbox, run: Run, evaluation: Evaluation, fitted: Fitted) -> None:
         """Write the run's files into the outbox's folder, and hand all that was found to the tracker."""
         folder, cfg = outbox.folder, self.study.cfg
-        outbox.set_tags({"training_run": fitted.run_id})
+        outbox.set_tags(fitted.origin)
         outbox.log_metrics(fitted.quality)
         log_explained_data(outbox, self.study.data)
         keep(outbox, evaluation, self.study.data, OmegaConf.to_yaml(cfg, resolve=True), folder)

@@ -13,9 +13,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from lrp_bench import devices
 from lrp_bench.contracts import NotApplicable, Run
 from lrp_bench.data.protocol import DataSet
-from lrp_bench.evaluation import on_device
 from lrp_bench.models.kept import Kept
 from lrp_bench.run.config import build, check_settings, resolved
 from lrp_bench.tracking.base import RunTracker
@@ -36,7 +36,7 @@ class Study:
         with self.failing(cfg.names.method):
             self.settings = resolved(cfg)
             check_settings(self.settings)
-            self.device = on_device(cfg.device)
+            self.device = devices.on_device(cfg.device)
         if cfg.threads:
             torch.set_num_threads(cfg.threads)
         self._fitted: Fitted | None = None
@@ -96,12 +96,12 @@ class Study:
         return [self.cfg.names[group] for group in groups]
 
     def record(
-        self, method: str, *, params: Mapping[str, object] = MappingProxyType({}), fingerprint: str = ""
+        self, method: str, params: Mapping[str, object] = MappingProxyType({}), **facts: str
     ) -> AbstractContextManager[Run]:
-        """Open the tracker's run of a method."""
+        """Open the tracker's run of a method. facts: tags, where they have a value."""
         dataset, model = self.named("dataset", "model")
         tags = {"dataset": dataset, "model": model, "method": method, "seed": str(self.cfg.seed), "job": self.job}
-        tags |= {"fingerprint": fingerprint} if fingerprint else {}
+        tags |= {key: value for key, value in facts.items() if value}
         name = f"{method} on {dataset}, {model}"
         return self.tracker.run(name, kind="explanation", parent=self.parent, params=params, tags=tags)
 

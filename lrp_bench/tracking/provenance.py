@@ -17,16 +17,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import lrp_bench
+from lrp_bench.tracking import machine
 
 DISTRIBUTIONS = ("captum", "hydra-core", "mlflow", "pytorch-lightning", "torch", "torchmetrics", "torchvision")
 HOST = socket.gethostname()
 PACKAGE = Path(lrp_bench.__file__).parent
 CHECKOUT = PACKAGE.parent
-DECIDES = ("chance.py", "evaluation.py", "run.py", "data", "engine", "explainers", "metrics", "models", "training")
+DECIDES = (
+    *("chance.py", "devices.py", "evaluation.py", "run.py"),
+    *("data", "engine", "explainers", "metrics", "models", "training"),
+)
 
 
 def describe() -> dict[str, str]:
-    """Tags for a run of this process: host, pid, command line, user, versions and, in a checkout, the git commit."""
+    """Tags for a run of this process: host, pid, command line, machine, user, versions and the git commit."""
     return {
         "host": HOST,
         "pid": str(os.getpid()),
@@ -34,6 +38,7 @@ def describe() -> dict[str, str]:
         "command": shlex.join(sys.argv),
         "mlflow.source.name": "lrp_bench",
         "mlflow.source.type": "LOCAL",
+        **machine.describe(),
         **_user(),
         **versions(),
         **_commit(CHECKOUT),
@@ -73,7 +78,7 @@ def cost(seconds: float, cpu_began: float) -> dict[str, float]:
     """What a run took of this process, as metrics; of the machine as a whole, see `load.Load`.
 
     seconds; peak_memory_mib, see `peak_memory`; cpu_utilization_percentage, of one core, since time.process_time() was
-    `cpu_began`; gpu_peak_memory_mib, the most that torch held on the current GPU, where one is used.
+    `cpu_began`; gpu_peak_memory_mib, the most that torch held on one GPU, where one is used.
     """
     busy = time.process_time() - cpu_began
     numbers = {"seconds": seconds, "peak_memory_mib": peak_memory()}
@@ -81,7 +86,8 @@ def cost(seconds: float, cpu_began: float) -> dict[str, float]:
         numbers["cpu_utilization_percentage"] = 100 * busy / seconds
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
-        numbers["gpu_peak_memory_mib"] = torch.cuda.max_memory_allocated() / 2**20
+        held = [torch.cuda.max_memory_allocated(place) for place in range(torch.cuda.device_count())]
+        numbers["gpu_peak_memory_mib"] = max(held) / 2**20
     return numbers
 
 

@@ -13,6 +13,7 @@ KEY_LENGTH = 250
 VALUE_LENGTH = 6000
 TAG_LENGTH = 5000
 MESSAGE_LENGTH = 500
+DEVICE, TRAINED_ON = "device", "trained_on"  # tags: what kind of device explained, and what kind trained the model
 PARENT = "mlflow.parentRunId"  # the tag by which MLflow knows whose child a run is
 
 

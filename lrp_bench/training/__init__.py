@@ -16,6 +16,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
+from lrp_bench import devices
 from lrp_bench.contracts import NOTE, Run, Tracker
 from lrp_bench.data.facts import log_training_data
 from lrp_bench.data.protocol import DataSet
@@ -43,6 +44,7 @@ class Fitted:
 
     metrics: test_accuracy (of a regression test_r2), val_loss (of the kept epoch), epochs, seconds. run_id: the
     tracker's run of the training. folder: where the weights are kept. reused: whether they were there before.
+    device: the kind that trained, empty where none did or it is not known.
     """
 
     model: nn.Module
@@ -51,6 +53,12 @@ class Fitted:
     fingerprint: str
     folder: Path
     reused: bool
+    device: str = ""
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What a run that explains the model tells of its training, as tags."""
+        return {"training_run": self.run_id} | ({"trained_on": self.device} if self.device else {})
 
     @property
     def quality(self) -> dict[str, float]:
@@ -101,15 +109,18 @@ def fit_or_load(
         kept = record = load(folder, model)
         if record is None:
             rehearse(copy.deepcopy(model).eval())
-            name, tags = f"{type(model).__name__} on {type(data).__name__}, seed {seed}", {"fingerprint": fingerprint}
+            name = f"{type(model).__name__} on {type(data).__name__}, seed {seed}"
+            where = {} if trainer.device is None else devices.describe(trainer.device)
+            tags = {"fingerprint": fingerprint, **where}
             with tracker.run(name, kind="training", parent=parent, params=identity, tags=tags) as run:
                 history, metrics = trainer.train(model, data, work=work, seed=seed, run=run)
-                record = Record(fingerprint, run.id, metrics, history, facts)
+                record = Record(fingerprint, run.id, metrics, history, facts, device=where.get("device", ""))
                 _tell(run, _settled(model), data, metrics)
                 save(folder, model, record)
         shutil.rmtree(work, ignore_errors=True)
     _settled(model)
-    return Fitted(model, record.metrics, record.run_id, fingerprint, folder, reused=kept is not None)
+    found = kept is not None
+    return Fitted(model, record.metrics, record.run_id, fingerprint, folder, reused=found, device=record.device)
 
 
 def _settled(model: nn.Module) -> nn.Module:

@@ -19,6 +19,7 @@ from lrp_bench.contracts import BenchError, Run
 from lrp_bench.data.arguments import whole
 from lrp_bench.data.protocol import PARTS, DataSet
 from lrp_bench.data.selection import epoch_seed
+from lrp_bench.devices import room, working
 from lrp_bench.models.classifier import Classifier, Inputs, Regressor, Supervised, schedule
 from lrp_bench.progress import terminal
 from lrp_bench.training.callbacks import Epoch
@@ -67,8 +68,20 @@ class Recipe:
                 schedule(self.scheduler, optimizer, steps=10)
         except (TypeError, ValueError) as error:
             raise BenchError(f"Expected trainer.optimizer and .scheduler to be usable, got: {error}") from error
+        self._check_gpu()
+        working(str(self.device), "trainer.accelerator")
+
+    @property
+    def device(self) -> torch.device:
+        """Where it trains."""
         with undisturbed():
-            self.trainer([])
+            return self.trainer([]).strategy.root_device
+
+    def _check_gpu(self) -> None:
+        """Lightning says little of why there is none."""
+        if self.accelerator == "cuda" or (self.accelerator == "gpu" and not torch.backends.mps.is_available()):
+            place = self.devices[0] if isinstance(self.devices, Sequence) else 0
+            working(f"cuda:{place}", "trainer.accelerator")
 
     def trainer(self, callbacks: list[pl.Callback]) -> pl.Trainer:
         """A Trainer that follows this recipe and writes nothing but what the callbacks write."""
@@ -93,7 +106,14 @@ class Recipe:
         self, model: nn.Module, data: DataSet, *, work: Path, seed: int, run: Run
     ) -> tuple[Sequence[Epoch], Mapping[str, float]]:
         """Fit `model`; see Trainer. A model without a weight that requires a gradient is only tested."""
-        parts: dict[str, Loader] = {part: data.batches(part, self.batch_size) for part in PARTS}
+        with room("trainer.batch_size"):
+            return self._train(model, data, work=work, seed=seed, run=run)
+
+    def _train(
+        self, model: nn.Module, data: DataSet, *, work: Path, seed: int, run: Run
+    ) -> tuple[Sequence[Epoch], Mapping[str, float]]:
+        pinned = self.device.type == "cuda"
+        parts: dict[str, Loader] = {part: data.batches(part, self.batch_size, pinned=pinned) for part in PARTS}
         if not any(weight.requires_grad for weight in model.parameters()):
             log.info("%s has nothing to train: it is only tested", type(model).__name__)
             metrics = measure(self._module(model, data), parts, self.trainer)

@@ -39,7 +39,8 @@ OF_THE_DISK = {
 class Record:
     """What is kept beside the weights: where they come from, how good they are, and their checksum.
 
-    history: train and val loss and accuracy of each epoch. facts: what the fingerprint was made from.
+    history: train and val loss and accuracy of each epoch. facts: what the fingerprint was made from. device: what kind
+    of device trained, empty where that is not known.
     """
 
     fingerprint: str
@@ -48,6 +49,7 @@ class Record:
     history: Sequence[Mapping[str, float]]
     facts: Mapping[str, object]
     weights_sha256: str = ""
+    device: str = ""
 
 
 def save(folder: Path, model: nn.Module, record: Record) -> None:

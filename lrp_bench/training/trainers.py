@@ -23,6 +23,11 @@ log = logging.getLogger(__name__)
 class Trainer(Protocol):
     """Gives a model its weights."""
 
+    @property
+    def device(self) -> torch.device | None:
+        """Where it trains; None where it does not."""
+        ...
+
     def train(
         self, model: nn.Module, data: DataSet, *, work: Path, seed: int, run: Run
     ) -> tuple[Sequence[Epoch], Mapping[str, float]]:
@@ -37,6 +42,8 @@ class Trainer(Protocol):
 @dataclass(frozen=True)
 class AsGiven:
     """The weights stay what they are, and nothing is tested."""
+
+    device = None
 
     def train(
         self, model: nn.Module, data: DataSet, *, work: Path, seed: int, run: Run
@@ -54,6 +61,7 @@ class ScikitFit:
     """
 
     estimator: Any
+    device = torch.device("cpu")
 
     def train(
         self, model: nn.Module, data: DataSet, *, work: Path, seed: int, run: Run

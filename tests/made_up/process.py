@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-PATHS = "pythonpath=tests tests/engine tests/metrics tests/explainers"
+PATHS = "pythonpath=tests tests/engine/operators tests/metrics/evaluators tests/metrics/evaluators/faithfulness tests/explainers"
 
 
 def pass_there(file: str, *options: str) -> None:

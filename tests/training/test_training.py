@@ -156,7 +156,8 @@ def test_a_training_is_done_once_and_its_run_is_found_again(tmp_path: Path) -> N
     assert not second_tracker.runs
     [opened] = first_tracker.opened
     assert (opened["kind"], opened["parent"]) == ("training", "sweep")
-    assert opened["tags"] == {"fingerprint": first.fingerprint}
+    assert opened["tags"] == {"fingerprint": first.fingerprint, "device": "cpu"}
+    assert (first.device, second.device) == ("cpu", "cpu")
     [run] = first_tracker.runs
     assert run.status == "FINISHED"
     assert run.data == {"train": 30, "validation": 10, "test": 20}

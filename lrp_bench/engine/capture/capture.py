@@ -24,6 +24,7 @@ from torch.nn.utils.rnn import PackedSequence
 from lrp_bench.contracts import BenchError
 from lrp_bench.engine.capture.decompositions import DECOMPOSITIONS
 from lrp_bench.engine.capture.graph import remove_unused
+from lrp_bench.engine.capture.older import put_right, reshaping
 from lrp_bench.engine.capture.outputs import FlatOutput, choose_output, named_leaves
 
 # A recurrent module keeps a list of its weights, which torch.export swaps and gives back.
@@ -86,7 +87,7 @@ def capture(model: nn.Module, example: tuple[Tensor, ...], output: int | str | N
     batch = tuple(torch.cat([x[:1]] * UNLIKELY) for x in example)
     names: list[list[str]] = []  # torch.export gives a module's own attributes back as they were
     flat = FlatOutput(model, names.append)
-    with evaluating(flat), torch.no_grad(), warnings.catch_warnings():
+    with evaluating(flat), torch.no_grad(), put_right(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=FLAT_WEIGHTS)
         logging.disable(logging.CRITICAL)  # torch logs the trace of its own failure, which is told below
         try:
@@ -142,7 +143,8 @@ def from_exported(
     exported: ExportedProgram, output: int | str | None = None, names: Sequence[str] | None = None
 ) -> Program:
     """The flat graph of an exported program; names: of its output tensors, where the program does not know them."""
-    flat = exported.run_decompositions(dict(DECOMPOSITIONS))
+    with put_right(), reshaping(exported.graph):
+        flat = exported.run_decompositions(dict(DECOMPOSITIONS))
     graph, copied, constants, weights = fx.Graph(), {}, {}, {}
     placeholders = {node.name: node for node in flat.graph.nodes if node.op == "placeholder"}
     for spec in flat.graph_signature.input_specs:

@@ -14,6 +14,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.export.passes import move_to_device_pass
 
 from lrp_bench.contracts import BenchError
+from lrp_bench.engine.capture.older import put_right
 from lrp_bench.engine.capture.outputs import choose_output, named_leaves
 
 
@@ -23,7 +24,7 @@ def load_program(path: str | Path) -> ExportedProgram:
     if not path.is_file():
         raise BenchError(f"Expected a .pt2 file, got {path}, which does not exist: correct the path.")
     try:
-        with _quietly():
+        with _quietly(), put_right():
             return torch.export.load(path)
     except Exception as error:  # a damaged archive can fail in any way
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
@@ -92,4 +93,7 @@ def _check_input(name: str, like: Tensor, given: Tensor) -> None:
 def on_device(exported: ExportedProgram, device: torch.device) -> ExportedProgram:
     """The program itself, or a copy on the device."""
     tensors = [t for t in (*exported.state_dict.values(), *exported.constants.values()) if isinstance(t, Tensor)]
-    return exported if all(t.device == device for t in tensors) else move_to_device_pass(exported, device)
+    if all(t.device == device for t in tensors):
+        return exported
+    with put_right():
+        return move_to_device_pass(exported, device)

@@ -16,7 +16,7 @@ import pandas as pd
 from lrp_bench.contracts import BenchError
 from lrp_bench.report.store import artifacts
 from lrp_bench.report.store.results import IDENTITY, Explained, Failure, Results, assemble
-from lrp_bench.tracking.record import PARENT
+from lrp_bench.tracking.record import DEVICE, PARENT, TRAINED_ON
 from lrp_bench.tracking.store import Store, open_store, reaching
 
 if TYPE_CHECKING:  # lrp_bench.tracking says how MLflow is to behave before it is imported
@@ -122,11 +122,18 @@ def _explained(run: Run, found: artifacts.Artifacts) -> Explained:
         run=run.info.run_id,
         name=run.info.run_name,
         **{key: _tag(run, key) for key in IDENTITY},
-        settings=run.data.params,
+        settings=_settings(run),
         unavailable={key.removeprefix(prefix): tags[key] for key in tags if key.startswith(prefix)},
         artifacts=found,
         seconds=run.data.metrics.get("explain_seconds", float("nan")),
     )
+
+
+def _settings(run: Run) -> dict[str, str]:
+    """The config as it was written, but for the devices: as they were found."""
+    tags: Mapping[str, str] = run.data.tags
+    found = {"device": tags.get(DEVICE), f"trainer.{TRAINED_ON}": tags.get(TRAINED_ON)}
+    return {**run.data.params, **{key: value for key, value in found.items() if value}}
 
 
 def _tag(run: Run, key: str) -> str:

@@ -12,6 +12,7 @@ CONDITIONS = (  # groups of the config
     *("samples", "target", "background", "batch_size", "device", "threads"),
     *("trainer", "baselines", "metric", "imputer"),
 )
+DEVICES = ("device", "trainer.trained_on")  # what these kinds give may differ: told wherever it is not one kind
 SEEDS = ("seed", "random_state")  # last words of the keys that follow a run's seed
 PLACES = ("dataset.root", "dataset.cache")
 
@@ -64,9 +65,11 @@ def on_conditions(runs: pd.DataFrame) -> Iterator[str]:
 
 
 def _told(runs: pd.DataFrame) -> list[dict[str, str]]:
-    """For each run, what differs between runs of one data set and model beside the method, in words."""
+    """For each run, what differs between runs of one data set and model beside the method, and devices, in words."""
     groups = [list(group["settings"]) for _, group in runs.groupby(["dataset", "model"], sort=False)]
-    keys = dict.fromkeys(key for group in groups for key in differing(group) if _is_condition(key))
+    across = [key for key in differing(list(runs["settings"])) if key in DEVICES]
+    within = [key for group in groups for key in differing(group) if _is_condition(key)]
+    keys = dict.fromkeys([*within, *across])
     named = {key.removeprefix("names.") for key in keys if key.startswith("names.")}
     keys = dict.fromkeys(key for key in keys if not named & set(key.split(".")[:-1]))  # said by its name
     told = [shortened(settings, keys) for settings in runs["settings"]]
