@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +65,12 @@ class ExportedModel(UnflattenedModule):
         """The logits."""
         leaves: dict[str, Tensor] = dict(named_leaves(super().forward(*inputs)))  # type: ignore[no-untyped-call]
         return leaves[self.logits]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = memo[id(self)] = type(self).__new__(type(self))
+        with put_right():
+            twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
 
     def extra_repr(self) -> str:
         """The file's checksum."""
