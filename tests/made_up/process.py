@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-PATHS = "pythonpath=tests tests/engine/operators tests/metrics/evaluators tests/metrics/evaluators/faithfulness tests/explainers"
+EVALUATORS = "tests/metrics/evaluators"
+PATHS = f"pythonpath=tests tests/engine/operators {EVALUATORS} {EVALUATORS}/faithfulness tests/explainers"
 
 
 def pass_there(file: str, *options: str) -> None:
