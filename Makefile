@@ -13,10 +13,12 @@ READY := .venv/.installed
 # Two workers with one thread each: more threads than cores make small operators many times slower.
 PYTEST := OMP_NUM_THREADS=1 MLFLOW_DISABLE_TELEMETRY=true $(BIN)/python -m pytest
 
-.PHONY: help bench reproduce test check report speed gpu-wheels ui clean
+.PHONY: help bench reproduce test check report speed gpu-wheels fuzz ui clean
 
 comma := ,
 port := 5000
+minutes := 10
+seed := 0
 STUDIES = $(subst $(comma), ,$(or $(only),$(basename $(notdir $(wildcard experiments/*.yaml)))))
 
 help: ## this list
@@ -51,6 +53,9 @@ speed: $(READY) ## time the engine and the metrics beside other implementations
 
 gpu-wheels: $(READY) ## fill wheels/ with what a GPU machine without a network lacks
 	$(BIN)/python experiments/speed/wheels.py $(there)
+
+fuzz: $(READY) ## explain random networks and hold them to their right relevance (make fuzz minutes=10 seed=0)
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python tests/fuzzing.py --minutes $(minutes) --seed $(seed)
 
 ui: $(READY) ## MLflow's page on the runs in outputs/ (another port: make ui port=5001)
 	@test -s outputs/mlflow.db || { echo "Expected runs in outputs/mlflow.db, got none: make bench first." >&2; exit 1; }
