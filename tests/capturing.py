@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import pytest
 import torch
@@ -26,10 +26,15 @@ def captured_once() -> Iterator[None]:
     """Capture takes a fifth of a second: a table of rules over one network needs it once, and a copy each time."""
     known: dict[tuple[int, tuple[torch.Size, ...], int | str | None], tuple[nn.Module, Program]] = {}
 
-    def remember(model: nn.Module, example: tuple[Tensor, ...], output: int | str | None = None) -> Program:
+    def remember(
+        model: nn.Module,
+        example: tuple[Tensor, ...],
+        output: int | str | None = None,
+        whole: Collection[str] | None = None,
+    ) -> Program:
         key = id(model), tuple(x.shape[1:] for x in example), output
         if key not in known:
-            known[key] = model, capture(model, example, output)
+            known[key] = model, capture(model, example, output, whole)
         return known[key][1].copy()
 
     with pytest.MonkeyPatch.context() as patch:

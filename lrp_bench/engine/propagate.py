@@ -19,6 +19,7 @@ from lrp_bench.engine.capture.pt2 import check_inputs as check_inputs_of
 from lrp_bench.engine.capture.pt2 import load_program, on_device
 from lrp_bench.engine.checks import check_capture, check_inputs, check_logits, check_relevance, choose
 from lrp_bench.engine.operators.inputs import relevance_of, with_leaves
+from lrp_bench.engine.operators.table import OPERATORS
 from lrp_bench.engine.operators.trace import Trace
 from lrp_bench.engine.rewrite.rewrite import Covered, rewrite
 from lrp_bench.engine.rules.composite import Composite, Uniform
@@ -142,8 +143,8 @@ class LRP:
     def _capture(self, key: object, inputs: tuple[Tensor, ...]) -> Program:
         settle()  # before the long work
         if not isinstance(self.model, nn.Module):
-            return from_exported(on_device(self.model, inputs[0].device), self.output)
-        program = capture(self.model, inputs, self.output)
+            return from_exported(on_device(self.model, inputs[0].device), self.output, whole=OPERATORS.keys())
+        program = capture(self.model, inputs, self.output, OPERATORS.keys())
         self._programs.keep(key, program)
         return program
 

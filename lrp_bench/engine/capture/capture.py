@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from inspect import signature
@@ -22,7 +22,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.nn.utils.rnn import PackedSequence
 
 from lrp_bench.contracts import BenchError
-from lrp_bench.engine.capture.decompositions import DECOMPOSITIONS
+from lrp_bench.engine.capture.aliases import decomposed
 from lrp_bench.engine.capture.graph import remove_unused
 from lrp_bench.engine.capture.older import put_right, reshaping
 from lrp_bench.engine.capture.outputs import FlatOutput, choose_output, named_leaves
@@ -77,11 +77,14 @@ class Program:
         return replace(self, graph=graph, constants=dict(self.constants), output=copied[self.output])
 
 
-def capture(model: nn.Module, example: tuple[Tensor, ...], output: int | str | None = None) -> Program:
+def capture(
+    model: nn.Module, example: tuple[Tensor, ...], output: int | str | None = None, whole: Collection[str] | None = None
+) -> Program:
     """Capture the model in eval mode, for any batch size and the example's other dimensions.
 
-    example: the positional inputs, each (batch, ...). output: which of several output tensors holds the logits. The
-    model's mode is put back. Raises BenchError where the model cannot be captured.
+    example: the positional inputs, each (batch, ...). output: which of several output tensors holds the logits. whole:
+    names of operators that stay though torch composes them of others; None: all do. The model's mode is put back.
+    Raises BenchError where the model cannot be captured.
     """
     check_arguments(model, example)
     batch = tuple(torch.cat([x[:1]] * UNLIKELY) for x in example)
@@ -96,7 +99,7 @@ def capture(model: nn.Module, example: tuple[Tensor, ...], output: int | str | N
             raise _cannot_capture(model, example, error) from error
         finally:
             logging.disable(logging.NOTSET)
-        program = from_exported(exported, output, names[-1])
+        program = from_exported(exported, output, names[-1], whole)
     check_batch(program, model)
     for node in program.graph.nodes:
         stack = node.meta.get("nn_module_stack") or {}
@@ -140,11 +143,14 @@ def check_arguments(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
 
 
 def from_exported(
-    exported: ExportedProgram, output: int | str | None = None, names: Sequence[str] | None = None
+    exported: ExportedProgram,
+    output: int | str | None = None,
+    names: Sequence[str] | None = None,
+    whole: Collection[str] | None = None,
 ) -> Program:
     """The flat graph of an exported program; names: of its output tensors, where the program does not know them."""
     with put_right(), reshaping(exported.graph):
-        flat = exported.run_decompositions(dict(DECOMPOSITIONS))
+        flat = decomposed(exported, whole)
     graph, copied, constants, weights = fx.Graph(), {}, {}, {}
     placeholders = {node.name: node for node in flat.graph.nodes if node.op == "placeholder"}
     for spec in flat.graph_signature.input_specs:

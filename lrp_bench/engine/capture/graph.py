@@ -10,7 +10,14 @@ from torch import fx
 
 FILLED = ("new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like", "empty_like")
 SHAPE_ONLY = {f"aten::{name}" for name in FILLED}  # made after the pattern of a tensor, whatever its values
-KEEPS_SCALE = {"aten::expand", "aten::reshape", "aten::unsqueeze", "aten::squeeze", "aten::_to_copy", "aten::clone"}
+KEEPS_SCALE = {  # a scale that is moved, or held within bounds
+    f"aten::{name}"
+    for name in (
+        *("expand", "reshape", "unsqueeze", "squeeze", "transpose", "permute", "select", "slice", "_to_copy", "clone"),
+        *("clamp", "clamp_min", "clamp_max", "minimum", "maximum", "where", "neg", "mul"),
+    )
+}
+SCALE = "lrp_scale"  # in a node's meta: whether what several operators became is a scale
 ABSORBED = "lrp_absorbed"  # in a node's meta: modules whose work this node does as well
 
 
@@ -43,17 +50,23 @@ def absorb(node: fx.Node, removed: fx.Node) -> None:
     node.meta[ABSORBED] = [*node.meta.get(ABSORBED, []), *names, *removed.meta.get(ABSORBED, [])]
 
 
-def active_nodes(graph: fx.Graph) -> set[fx.Node]:
-    """The nodes through which the network's input reaches the output as numbers that can carry relevance."""
+def reached_nodes(graph: fx.Graph) -> set[fx.Node]:
+    """The nodes whose numbers the network's input reaches through numbers."""
     reached: set[fx.Node] = set()
     for node in graph.nodes:
-        called = node.op == "call_function" and any(source in reached for source in carriers(node))
+        called = node.op == "call_function" and any(source in reached for source in carriers(node, reached))
         if (called or node.op == "placeholder") and is_floating(node.meta.get("val")):
             reached.add(node)
+    return reached
+
+
+def active_nodes(graph: fx.Graph) -> set[fx.Node]:
+    """The nodes through which the network's input reaches the output as numbers that can carry relevance."""
+    reached = reached_nodes(graph)
     needed: set[fx.Node] = set()
     for node in reversed(graph.nodes):
         if node.op == "output" or (node in needed and node in reached):
-            needed.update(carriers(node))
+            needed.update(carriers(node, reached))
     return reached & needed
 
 
@@ -64,23 +77,34 @@ def operands(node: fx.Node) -> list[fx.Node]:
     return found
 
 
-def carriers(node: fx.Node) -> list[fx.Node]:
+def carriers(node: fx.Node, reached: set[fx.Node]) -> list[fx.Node]:
     """The operands that may receive relevance: not the scale of a normalisation written out, not a tensor's mere shape.
 
-    x / g(x) and x * rsqrt(g(x)): the scale is taken for a constant, as in layer norm (Achtibat et al. 2024).
+    x / g(x) and x * rsqrt(g(x)): the scale is taken for a constant, as in layer norm (Achtibat et al. 2024), where the
+    input reaches the other operand. Of c / g(x) and c * rsqrt(g(x)) the scale is all that depends on the input.
     """
-    name = operator_name(node)
+    name, given = operator_name(node), operands(node)
     if name in SHAPE_ONLY:
         return []
-    if name == "aten::div" and isinstance(node.args[0], fx.Node) and node.args[0].op != "get_attr":
-        return [node.args[0]]
-    return [x for x in operands(node) if not (name == "aten::mul" and _is_scale(x))]
+    if name == "aten::div":
+        signals = given[:1]
+    elif name == "aten::mul":
+        signals = [x for x in given if not is_scale(x, reached)]
+    else:
+        return given
+    return signals if any(x in reached for x in signals) else given
 
 
-def _is_scale(node: fx.Node) -> bool:
+def is_scale(node: fx.Node, reached: set[fx.Node]) -> bool:
+    """Whether the node is one over what the input reaches, times constants or others of its kind."""
     name = operator_name(node)
-    if name in KEEPS_SCALE and isinstance(node.args[0], fx.Node):
-        return _is_scale(node.args[0])
+    if SCALE in node.meta:
+        return bool(node.meta[SCALE])
+    sources = [x for x in operands(node) if x in reached]
+    if name == "aten::div" and sources:
+        return sources[0] is not node.args[0] or is_scale(sources[0], reached)
+    if name in KEEPS_SCALE:
+        return bool(sources) and all(is_scale(x, reached) for x in sources)
     exponent = node.args[1] if name == "aten::pow" and len(node.args) > 1 else 0
     return name in ("aten::rsqrt", "aten::reciprocal") or (isinstance(exponent, int | float) and exponent < 0)
 

@@ -23,7 +23,7 @@ class Gates:
         self.used: set[fx.Node] = set()
         for node, entry in entries.items():
             active = [source for source in operands(node) if source in entries]
-            if operator_name(node) in SQUASHING:
+            if getattr(node.target, "like", operator_name(node)) in SQUASHING:
                 self.origin[node] = node
             elif (
                 len(active) == 1

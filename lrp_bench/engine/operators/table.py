@@ -189,6 +189,7 @@ OPERATORS: Mapping[str, Operator] = {
     **_affine("div neg rsub", "scale", _elementwise),  # with a constant, or by one
     **_named("mul", Operator(Role.PRODUCT, keeps_zero=False, kind="scale", layer=_elementwise)),
     **_named("matmul bmm mm", Operator(Role.PRODUCT, keeps_zero=False, kind="linear", layer=_matrix_product)),
+    **_named("prod", Operator(Role.PRODUCT, Sign.INHERITED)),  # of all factors along a dimension
     **_named("softmax _softmax", Operator(Role.SOFTMAX, Sign.NONNEGATIVE, keeps_zero=False)),
     **_named("log_softmax _log_softmax", Operator(Role.SOFTMAX, keeps_zero=False)),
     **_named("layer_norm native_layer_norm", _norm(normalization.layer_norm)),
@@ -199,10 +200,13 @@ OPERATORS: Mapping[str, Operator] = {
     **_named("add", Operator(Role.SPLIT, Sign.INHERITED, kind="scale", layer=_elementwise)),
     **_named("sub", Operator(Role.SPLIT, Sign.UNKNOWN, kind="scale", layer=_elementwise)),
     **_named("relu relu6", Operator(Role.PASS, Sign.NONNEGATIVE)),
-    **_named("sigmoid hardsigmoid softplus", Operator(Role.PASS, Sign.NONNEGATIVE, keeps_zero=False)),
+    **_named(
+        "sigmoid hardsigmoid softplus exp exp2 sqrt rsqrt erfc", Operator(Role.PASS, Sign.NONNEGATIVE, keeps_zero=False)
+    ),
     **_named(
         "gelu silu tanh elu selu celu leaky_relu hardtanh hardswish mish log_sigmoid hardshrink softshrink "
-        "threshold prelu _prelu_kernel rrelu clamp clamp_min clamp_max clip abs pow erf sin cos",
+        "threshold prelu _prelu_kernel rrelu clamp clamp_min clamp_max abs pow reciprocal erf expm1 log log2 log10 "
+        "log1p logit sin cos tan asin acos atan sinh cosh asinh acosh atanh",
         Operator(Role.PASS, Sign.UNKNOWN, keeps_zero=False),
     ),
     **_named(
@@ -210,6 +214,7 @@ OPERATORS: Mapping[str, Operator] = {
         "adaptive_max_pool2d adaptive_max_pool3d amax amin max min maximum minimum topk",
         Operator(Role.OWN_GRADIENT, Sign.INHERITED),
     ),
+    **_named("logsumexp", Operator(Role.OWN_GRADIENT, keeps_zero=False)),  # a softmax of the inputs, in winner's place
     **_named(
         "pad constant_pad_nd masked_fill where im2col tril triu",
         Operator(Role.OWN_GRADIENT, Sign.INHERITED, fills=True),

@@ -15,12 +15,15 @@ from lrp_bench.engine.capture.graph import is_floating, is_getitem, operands, op
 from lrp_bench.engine.operators.activations import gather_activations
 from lrp_bench.engine.operators.attention import MixStep, ProductStep, SoftmaxStep
 from lrp_bench.engine.operators.embedding import carry_tokens
+from lrp_bench.engine.operators.factors import FactorsStep
 from lrp_bench.engine.operators.gates import Gates
 from lrp_bench.engine.operators.per_batch import Call, LateStep, late
 from lrp_bench.engine.operators.recurrent import recurrent_step
+from lrp_bench.engine.operators.softmaxes import gather_softmaxes
 from lrp_bench.engine.operators.steps import AffineStep, PassStep, SumStep
 from lrp_bench.engine.operators.table import Operator, Role
 from lrp_bench.engine.rewrite.fusion import fuse_relus
+from lrp_bench.engine.rewrite.lost import check_nothing_is_lost
 from lrp_bench.engine.rewrite.module_edges import tap_modules
 from lrp_bench.engine.rewrite.names import sites
 from lrp_bench.engine.rewrite.nonnegative import nonnegative
@@ -43,9 +46,12 @@ class Covered:
 def rewrite(program: Program, composite: Composite) -> tuple[fx.GraphModule, list[Covered]]:
     """The module `module(*inputs, trace=None)` and its coverage. The program's graph is used up."""
     fold(program)
-    gather_activations(program)
     carry_tokens(program)
-    rewriter = _Rewriter(Survey(program), composite)
+    gather_softmaxes(program)
+    gather_activations(program)  # of what the input reaches: token ids do so through their companions
+    survey = Survey(program)
+    check_nothing_is_lost(survey)
+    rewriter = _Rewriter(survey, composite)
     coverage = rewriter.run()
     fuse_relus(rewriter.survey, rewriter.root)
     tap_modules(rewriter.survey, rewriter.root, rewriter.trace)
@@ -121,6 +127,9 @@ class _Rewriter:
     def product(self, node: fx.Node, site: Site, place: Layouts) -> str:
         attention, rule = self.composite.attention, self.composite.split
         check_layout(rule, site, place)
+        if operator_name(node) == "aten::prod":
+            self.call(node, FactorsStep(site.name, node.target, rule, place), node.args, node.kwargs)  # type: ignore[arg-type]
+            return "the same to each"
         sharing = attention.gate if operator_name(node) == "aten::mul" else attention.matmul
         signal = self.gates.signal(node) if sharing == "signal" else None
         self.call(node, ProductStep(site.name, node.target, rule, signal, place), node.args)  # type: ignore[arg-type]

@@ -9,7 +9,14 @@ from torch import fx
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.engine.capture.capture import Program
-from lrp_bench.engine.capture.graph import active_nodes, carriers, is_getitem, module_names, operator_name
+from lrp_bench.engine.capture.graph import (
+    active_nodes,
+    carriers,
+    is_getitem,
+    module_names,
+    operator_name,
+    reached_nodes,
+)
 from lrp_bench.engine.operators.activations import Activation
 from lrp_bench.engine.operators.embedding import token_embedding
 from lrp_bench.engine.operators.table import OPERATORS, Operator, Role, Sign, arguments
@@ -18,7 +25,11 @@ from lrp_bench.engine.rules.batch_axes import Layout, Layouts, layouts
 GETITEM = Operator(Role.OWN_GRADIENT, Sign.INHERITED)
 EMBEDDING = Operator(Role.STOPS, keeps_zero=False)
 ACTIVATION = Operator(Role.PASS, keeps_zero=False)
-ALONG = {f"aten::{name}" for name in ("mean", "sum", "cumsum", "amax", "amin", "max", "min", "topk", "flip", "roll")}
+ALONG = {
+    f"aten::{name}" for name in ("mean", "sum", "cumsum", "amax", "amin", "max", "min", "topk", "flip", "roll")
+} | {
+    *("aten::logsumexp", "aten::prod"),
+}
 FIRST_OPERAND = ("norm", "pool", "convolution")  # the others' activation may be any operand
 
 
@@ -26,11 +37,12 @@ FIRST_OPERAND = ("norm", "pool", "convolution")  # the others' activation may be
 class Survey:
     """A captured program, and what is known of its nodes before they are rewritten.
 
-    active: what carries relevance; entries: the table's row of each active operator, in the graph's order. Raises
-    BenchError for an operator without one.
+    reached: what the input reaches through numbers; active: what of it carries relevance; entries: the table's row of
+    each active operator, in the graph's order. Raises BenchError for an operator without one.
     """
 
     program: Program
+    reached: set[fx.Node] = field(init=False)
     active: set[fx.Node] = field(init=False)
     layouts: dict[fx.Node, Layout] = field(init=False)
     entries: dict[fx.Node, Operator] = field(init=False)
@@ -43,12 +55,12 @@ class Survey:
                     f"Expected a model in eval mode, which gives the same logits each time, got {operator_name(node)} "
                     f"in {_where(node)}: export model.eval(), and pass training=self.training to functional dropout."
                 )
-        self.active, self.layouts = active_nodes(graph), layouts(graph)
+        self.reached, self.active, self.layouts = reached_nodes(graph), active_nodes(graph), layouts(graph)
         self.entries = {n: self._entry(n) for n in graph.nodes if n in self.active and n.op == "call_function"}
 
     def sources(self, node: fx.Node) -> list[fx.Node]:
         """The operands that relevance goes to, once per use."""
-        return [source for source in carriers(node) if source in self.active]
+        return [source for source in carriers(node, self.active) if source in self.active]
 
     def has_rule(self, node: fx.Node) -> bool:
         """Whether the composite chooses the node's rule."""
@@ -114,7 +126,7 @@ def _limits(node: fx.Node) -> str:
         return " with rounding"
     if name == "aten::index_put" and True in (*node.args[3:], *given.values()):
         return " that accumulates"
-    if name == "aten::pow" and not (isinstance(node.args[1], int | float) and node.args[1] > 0):
+    if name == "aten::pow" and not (isinstance(node.args[1], int | float) and node.args[1] != 0):
         return " with this exponent"
     return ""
 

@@ -329,17 +329,14 @@ class Block(nn.Module):
 
 UNKNOWN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "sort": (lambda h: h.sort(1)[0], "aten::sort"),
-    "exp": (torch.exp, "aten::exp"),
+    "steps": (lambda h: h.round(), "aten::round"),
     "Fourier transform": (lambda h: h + torch.fft.fft(h).real, "fft"),
     "cumulated product": (lambda h: h.cumprod(1), "aten::cumprod"),
     "a resampling with negative weights": (
         lambda h: F.interpolate(h[:, None, None], scale_factor=2, mode="bicubic")[..., ::2, ::2].flatten(1)[:, :6],
         "aten::upsample_bicubic2d",
     ),
-    "a unit vector's angle": (lambda h: h * F.cosine_similarity(h, h.flip(1))[:, None], "aten::cosine_similarity"),
-    "a root that is no activation's part": (lambda h: h.sqrt(), "aten::sqrt"),
-    "a power below zero": (lambda h: torch.cat([h, h**-2], 1)[:, 3:9], "aten::pow with this exponent"),
-    "a base to the power": (lambda h: 2**h, "aten::pow"),
+    "a power of two activations": (lambda h: h.abs() ** h.flip(1), "aten::pow of several activations"),
     "values added in place": (
         lambda h: h.index_put((torch.tensor([0]),), h[:1], accumulate=True),
         "aten::index_put that accumulates",
