@@ -87,22 +87,17 @@ def _convolution(node: fx.Node, value: Value) -> Affine:
 
     dilation, transposed = each("dilation", 1), "transpose" in str(node.target)
     same = isinstance(a["padding"], str)
-    padding = _named_padding(a["padding"], a["weight"].shape[2:], dilation) if same else each("padding", 0)
+    extent = [d * (k - 1) for d, k in zip(dilation, a["weight"].shape[2:], strict=True)]
+    padding = [e // 2 if a["padding"] == "same" else 0 for e in extent] if same else each("padding", 0)
     geometry = (each("stride", 1), padding, dilation, transposed, each("output_padding", 0), a["groups"])
-    return Convolution(_channels_last(a["weight"], transposed), a["bias"], *geometry)
+    behind = [e % 2 for e in extent] if a["padding"] == "same" else []
+    return Convolution(_channels_last(a["weight"], transposed), a["bias"], *geometry, behind)
 
 
 def _channels_last(weight: Tensor, transposed: bool) -> Tensor:
     """In the layout that oneDNN computes in, which then all activations have: no changing it to and fro."""
     applies = weight.dim() == 4 and weight.device.type == "cpu" and not transposed
     return weight.contiguous(memory_format=torch.channels_last) if applies else weight
-
-
-def _named_padding(name: str, kernel: torch.Size, dilation: list[int]) -> list[int]:
-    extent = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-    if name == "same" and any(e % 2 for e in extent):
-        raise NotImplementedError("padding='same' with an even kernel pads its sides unequally")
-    return [e // 2 if name == "same" else 0 for e in extent]
 
 
 def _batch_norm(node: fx.Node, value: Value) -> Affine:
@@ -189,7 +184,7 @@ OPERATORS: Mapping[str, Operator] = {
     **_affine("div neg rsub", "scale", _elementwise),  # with a constant, or by one
     **_named("mul", Operator(Role.PRODUCT, keeps_zero=False, kind="scale", layer=_elementwise)),
     **_named("matmul bmm mm", Operator(Role.PRODUCT, keeps_zero=False, kind="linear", layer=_matrix_product)),
-    **_named("softmax _softmax", Operator(Role.SOFTMAX, Sign.NONNEGATIVE, keeps_zero=False)),
+    **_named("softmax _softmax _safe_softmax", Operator(Role.SOFTMAX, Sign.NONNEGATIVE, keeps_zero=False)),
     **_named("log_softmax _log_softmax", Operator(Role.SOFTMAX, keeps_zero=False)),
     **_named("layer_norm native_layer_norm", _norm(normalization.layer_norm)),
     **_named("rms_norm", _norm(normalization.rms_norm)),

@@ -16,6 +16,7 @@ from lrp_bench.engine.operators.activations import gather_activations
 from lrp_bench.engine.operators.attention import MixStep, ProductStep, SoftmaxStep
 from lrp_bench.engine.operators.embedding import carry_tokens
 from lrp_bench.engine.operators.gates import Gates
+from lrp_bench.engine.operators.masks import MaskedStep, masking
 from lrp_bench.engine.operators.per_batch import Call, LateStep, late
 from lrp_bench.engine.operators.recurrent import recurrent_step
 from lrp_bench.engine.operators.steps import AffineStep, PassStep, SumStep
@@ -25,7 +26,7 @@ from lrp_bench.engine.rewrite.module_edges import tap_modules
 from lrp_bench.engine.rewrite.names import sites
 from lrp_bench.engine.rewrite.nonnegative import nonnegative
 from lrp_bench.engine.rewrite.root import Root
-from lrp_bench.engine.rewrite.survey import Survey, refusal
+from lrp_bench.engine.rewrite.survey import Survey
 from lrp_bench.engine.rules.batch_axes import Layouts
 from lrp_bench.engine.rules.composite import Composite, Site
 from lrp_bench.engine.rules.rule import Rule
@@ -60,6 +61,7 @@ class _Rewriter:
         self.survey, self.composite = survey, composite
         self.program, self.graph, self.root = survey.program, survey.program.graph, Root()
         self.sites, self.gates, self.nonnegative = sites(survey), Gates(survey.entries), nonnegative(survey)
+        self.masking = masking(self.program)
         with self.graph.inserting_after(self.program.inputs[-1]):
             self.trace = self.graph.placeholder("trace", default_value=None)
 
@@ -98,16 +100,17 @@ class _Rewriter:
         site, (source,) = self.sites[node], self.survey.sources(node)
         rule, sign = self.composite.rule(site), {"nonnegative": source in self.nonnegative}
         check_layout(rule, site, place)
-        others = [s for s in dict.fromkeys(operands(node)) if s is not source and self.program.constant(s) is None]
-        if not others and not entry.late:
-            try:
-                layer = entry.layer(node, self.value)  # type: ignore[misc]
-            except NotImplementedError as error:
-                raise refusal(node, f" ({error})") from error
-            step = AffineStep(site.name, layer, rule, place, **sign)
+        masked = entry.kind == "scale" and self.masked(node)
+        others = [
+            s for s in dict.fromkeys(operands(node)) if s is not source and (masked or self.program.constant(s) is None)
+        ]
+        step: nn.Module
+        if not (others or entry.late or masked):
+            step = AffineStep(site.name, entry.layer(node, self.value), rule, place, **sign)  # type: ignore[misc]
         else:
             build = late(entry.layer, Call.of(node), source, others, self.value, sees_input=entry.late)  # type: ignore[arg-type]
             step = LateStep(site.name, build, rule, place, **sign)
+            step = MaskedStep(step, adds=_adds(node, source)) if masked else step
         self.call(node, step, (source, *others))
         return repr(rule)
 
@@ -115,7 +118,8 @@ class _Rewriter:
         rule, factor = self.composite.split, node.kwargs.get("alpha", 1)
         check_layout(rule, site, place)
         factor = -factor if operator_name(node) == "aten::sub" else factor  # type: ignore[operator]
-        self.call(node, SumStep(site.name, factor, rule, place), node.args[:2])  # type: ignore[arg-type]
+        step = SumStep(site.name, factor, rule, place)  # type: ignore[arg-type]
+        self.call(node, MaskedStep(step, adds=False) if self.masked(node) else step, node.args[:2])
         return repr(rule)
 
     def product(self, node: fx.Node, site: Site, place: Layouts) -> str:
@@ -123,7 +127,8 @@ class _Rewriter:
         check_layout(rule, site, place)
         sharing = attention.gate if operator_name(node) == "aten::mul" else attention.matmul
         signal = self.gates.signal(node) if sharing == "signal" else None
-        self.call(node, ProductStep(site.name, node.target, rule, signal, place), node.args)  # type: ignore[arg-type]
+        step = ProductStep(site.name, node.target, rule, signal, place, gates=self.gates.gated(node))  # type: ignore[arg-type]
+        self.call(node, step, node.args)
         return "half each" if signal is None else "the signal takes all"
 
     def softmax(self, node: fx.Node, site: Site, place: Layouts) -> str:
@@ -132,6 +137,10 @@ class _Rewriter:
         step = SoftmaxStep(site.name, node.target, self.composite.split, place, constant=constant)  # type: ignore[arg-type]
         self.call(node, step, node.args, node.kwargs)
         return "constant" if constant else "Taylor expansion"
+
+    def masked(self, node: fx.Node) -> bool:
+        """Whether some of the node's values may be masked by a huge number."""
+        return node in self.masking or any(operand in self.masking for operand in operands(node))
 
     def mixes(self, node: fx.Node) -> bool:
         """Whether constants stand beside the activations; none of them may hand relevance on."""
@@ -153,6 +162,12 @@ class _Rewriter:
         for user in [u for u in node.users if u.op == "call_function" and is_getitem(u)]:
             user.replace_all_uses_with(node)
             self.graph.erase_node(user)
+
+
+def _adds(node: fx.Node, source: fx.Node) -> bool:
+    """Whether the operator is source + constants."""
+    name = operator_name(node)
+    return not node.kwargs and (name == "aten::add" or (name == "aten::sub" and node.args[0] is source))
 
 
 def check_layout(rule: Rule, site: Site, place: Layouts) -> None:

@@ -162,6 +162,7 @@ PRODUCTS = {
 SOFTMAX = {
     "softmax": Case(aten.softmax.int, (X, -1)),
     "_softmax": Case(aten._softmax.default, (X, 1, False), TABLE),
+    "_safe_softmax": Case(aten._safe_softmax.default, (X, 1), TABLE),
     "log_softmax": Case(aten.log_softmax.int, (X, -1)),
     "_log_softmax": Case(aten._log_softmax.default, (X, 1, False), TABLE),
 }
