@@ -58,7 +58,7 @@ def _unnormalised(outputs: Tensor) -> Tensor:
 def _sums_to_one(outputs: Tensor) -> Tensor:
     """Which rows are probabilities, (..., 1) bool; the first time there are any, it is said."""
     slack = torch.finfo(outputs.dtype).eps ** 0.5
-    found = (outputs >= 0).all(-1, keepdim=True) & ((outputs.sum(-1, keepdim=True) - 1).abs() <= slack)
+    found: Tensor = (outputs >= 0).all(-1, keepdim=True) & ((outputs.sum(-1, keepdim=True) - 1).abs() <= slack)
     if bool(found.any()):
         warnings.warn(  # shown once, as Python does
             "The model's outputs are probabilities already (>= 0, with the sum 1): they are taken as they are. Explain "

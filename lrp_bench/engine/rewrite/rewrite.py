@@ -15,6 +15,7 @@ from lrp_bench.engine.capture.graph import is_floating, is_getitem, operands, op
 from lrp_bench.engine.operators.activations import gather_activations
 from lrp_bench.engine.operators.attention import MixStep, ProductStep, SoftmaxStep
 from lrp_bench.engine.operators.embedding import carry_tokens
+from lrp_bench.engine.operators.flags import check_flags
 from lrp_bench.engine.operators.gates import Gates
 from lrp_bench.engine.operators.masks import MaskedStep, masking
 from lrp_bench.engine.operators.per_batch import Call, LateStep, late
@@ -46,8 +47,9 @@ def rewrite(program: Program, composite: Composite) -> tuple[fx.GraphModule, lis
     fold(program)
     gather_activations(program)
     carry_tokens(program)
+    flags = [Covered(name, kind, "a mask: receives nothing") for name, kind in check_flags(program)]
     rewriter = _Rewriter(Survey(program), composite)
-    coverage = rewriter.run()
+    coverage = flags + rewriter.run()
     fuse_relus(rewriter.survey, rewriter.root)
     tap_modules(rewriter.survey, rewriter.root, rewriter.trace)
     remove_unused(program.graph)
