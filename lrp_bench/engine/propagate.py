@@ -16,6 +16,7 @@ from lrp_bench.engine.capture.arguments import Arguments, Inputs, call
 from lrp_bench.engine.capture.cache import Programs
 from lrp_bench.engine.capture.capture import Program, capture, evaluating, from_exported
 from lrp_bench.engine.capture.outputs import named_leaves
+from lrp_bench.engine.capture.packing import keeps_length
 from lrp_bench.engine.capture.pt2 import check_inputs as check_inputs_of
 from lrp_bench.engine.capture.pt2 import load_program, on_device, ordered, run
 from lrp_bench.engine.checks import check_capture, check_inputs, check_logits, check_relevance, choose
@@ -131,8 +132,9 @@ class LRP:
 
     def _rewritten(self, program: Program, given: Arguments) -> tuple[fx.GraphModule, list[Covered]]:
         """Made of the program, which is used up, and held against the model itself."""
+        divisible = isinstance(self.model, nn.Module) and not keeps_length(program.graph)
         rewritten = rewrite(program, self.composite)
-        few = tuple(x[:2] for x in given.tensors) if isinstance(self.model, nn.Module) else given.tensors
+        few = tuple(x[:2] for x in given.tensors) if divisible else given.tensors
         with torch.no_grad():
             expected = self._model_outputs(few, given.names)
         check_capture(_forward(rewritten[0], few)[0], expected)

@@ -26,6 +26,7 @@ from lrp_bench.engine.capture.arguments import call
 from lrp_bench.engine.capture.decompositions import DECOMPOSITIONS
 from lrp_bench.engine.capture.graph import remove_unused
 from lrp_bench.engine.capture.outputs import FlatOutput, choose_output, named_leaves
+from lrp_bench.engine.capture.packing import traceable
 
 # A recurrent module keeps a list of its weights, which torch.export swaps and gives back.
 FLAT_WEIGHTS = r"The tensor attributes? self\.[\w.]*_flat_weights\[\d+\](, self\.[\w.]*_flat_weights\[\d+\])* w"
@@ -124,7 +125,8 @@ def _export(flat: FlatOutput, batch: tuple[Tensor, ...]) -> ExportedProgram:
     """For any batch size; where the model takes it as a plain number, len(x), only a trace of its bytecode can."""
     sizes = (tuple({0: Dim.DYNAMIC} for _ in batch),)
     try:
-        return export(flat, batch, dynamic_shapes=sizes, strict=False)
+        with traceable():
+            return export(flat, batch, dynamic_shapes=sizes, strict=False)
     except Exception as error:
         if "specialized" in str(error):
             with suppress(Exception):
@@ -218,6 +220,6 @@ def _cannot_capture(model: nn.Module, example: tuple[Tensor, ...], error: Except
 def packed(where: str) -> BenchError:
     """What to say about packed sequences."""
     return BenchError(
-        f"Expected padded sequences, got a packed one in {where}: leave out pack_padded_sequence, and pick each "
-        "sample's last valid step from the output with gather."
+        f"Expected padded sequences, got a packed one in {where} that is made in another way than by "
+        "pack_padded_sequence with a tensor of lengths: use that, or pick each sample's last valid step with gather."
     )

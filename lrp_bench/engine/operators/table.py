@@ -167,8 +167,11 @@ def _affine(
     return _named(names, Operator(Role.AFFINE, sign, kind == "pool", kind=kind, layer=layer))
 
 
+RECURRENT = Operator(Role.UNROLLED, keeps_zero=False, kind="recurrent")
+
 OPERATORS: Mapping[str, Operator] = {
-    **_named("lstm gru rnn_tanh rnn_relu", Operator(Role.UNROLLED, keeps_zero=False, kind="recurrent")),
+    **_named("lstm gru rnn_tanh rnn_relu", RECURRENT),
+    **{f"lrp_bench::packed_{name}": RECURRENT for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")},
     **_affine("linear", "linear", _dense),
     **_affine("addmm", "linear", _addmm),
     **_affine("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d", "convolution", _convolution),

@@ -18,8 +18,9 @@ from lrp_bench.engine.operators.embedding import carry_tokens
 from lrp_bench.engine.operators.flags import check_flags
 from lrp_bench.engine.operators.gates import Gates
 from lrp_bench.engine.operators.masks import MaskedStep, masking
+from lrp_bench.engine.operators.packed import PackedStep
 from lrp_bench.engine.operators.per_batch import Call, LateStep, late
-from lrp_bench.engine.operators.recurrent import recurrent_step
+from lrp_bench.engine.operators.recurrent import RecurrentStep, recurrent_step
 from lrp_bench.engine.operators.steps import AffineStep, PassStep, SumStep
 from lrp_bench.engine.operators.table import Operator, Role
 from lrp_bench.engine.rewrite.fusion import fuse_relus
@@ -93,7 +94,9 @@ class _Rewriter:
 
     def unroll(self, node: fx.Node, site: Site) -> str:
         rule, carries = self.composite.rule(site), self.survey.active.__contains__
-        step, sources = recurrent_step(node, site.name, rule, self.composite.split, self.program.constant, carries)
+        over = PackedStep if operator_name(node).startswith("lrp_bench::") else RecurrentStep
+        split, constant = self.composite.split, self.program.constant
+        step, sources = recurrent_step(node, site.name, rule, split, constant, carries, over)
         node.op, node.target, node.args = "call_module", self.root.add(step), sources
         node.kwargs = {"trace": self.trace}
         return repr(rule)

@@ -158,3 +158,36 @@ def test_a_query_without_keys_gives_zeros_as_in_torch() -> None:
     assert not e.relevance[0][2].any()
     assert e.relevance[0][:2].any()
     accounted(e, e.relevance[0])
+
+
+class Encoder(nn.Module):
+    """Torch's own encoder under a causal mask, read at the third token."""
+
+    def __init__(self, make: Callable[[int], Tensor], hint: bool | None) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+        self.encoder, self.head = nn.TransformerEncoder(layer, 2), nn.Linear(4, 3)
+        self.make, self.hint = make, hint
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder(x, mask=self.make(x.shape[1]), is_causal=self.hint)[:, 2])
+
+
+CAUSAL: dict[str, Callable[[int], Tensor]] = {
+    "-inf": nn.Transformer.generate_square_subsequent_mask,
+    "bool": lambda n: torch.ones(n, n).triu(1).bool(),
+}
+
+
+@pytest.mark.parametrize("hint", [None, True, False])
+@pytest.mark.parametrize("kind", CAUSAL)
+def test_torchs_encoder_takes_a_causal_mask(kind: str, hint: bool | None) -> None:
+    """What comes after the token that is read is not there."""
+    torch.manual_seed(1)
+    model, x = Encoder(CAUSAL[kind], hint).eval(), torch.randn(2, 5, 4)
+    rule = AttnLRP(bias="redistribute")
+    e = LRP(model, rule, example=x)(x)
+    short = LRP(model, rule, example=x[:, :3])(x[:, :3], e.target)
+    assert_close(e.relevance[:, :3], short.relevance, rtol=1e-9, atol=1e-12)
+    assert not e.relevance[:, 3:].any()
+    accounted(e, e.relevance)
