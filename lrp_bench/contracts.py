@@ -79,6 +79,14 @@ class JointExplanation(Explanation):
     relevance: tuple[Tensor, ...]  # type: ignore[assignment]
 
 
+@dataclass(frozen=True)
+class NamedExplanation(Explanation):
+    """One batch of a model whose inputs have names: inputs and relevance are mappings with these keys."""
+
+    inputs: Mapping[str, Tensor]  # type: ignore[assignment]
+    relevance: Mapping[str, Tensor]  # type: ignore[assignment]
+
+
 class Explainer(Protocol):
     """Anything that attributes a model's score to its input: LRP, a Captum method, or a random map.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import pytest
 import torch
@@ -24,17 +24,18 @@ def float64() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def captured_once() -> Iterator[None]:
     """Capture takes a fifth of a second: a table of rules over one network needs it once, and a copy each time."""
-    known: dict[tuple[int, tuple[torch.Size, ...], int | str | None], tuple[nn.Module, Program]] = {}
+    known: dict[object, tuple[nn.Module, Program]] = {}
 
     def remember(
         model: nn.Module,
         example: tuple[Tensor, ...],
         output: int | str | None = None,
+        names: Sequence[str] = (),
         whole: Collection[str] | None = None,
     ) -> Program:
-        key = id(model), tuple(x.shape[1:] for x in example), output
+        key = id(model), tuple(x.shape[1:] for x in example), output, tuple(names)
         if key not in known:
-            known[key] = model, capture(model, example, output, whole)
+            known[key] = model, capture(model, example, output, names, whole)
         return known[key][1].copy()
 
     with pytest.MonkeyPatch.context() as patch:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from lrp_bench.contracts import BenchError
@@ -18,14 +20,14 @@ def logit(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def probability(logits: Tensor, target: Tensor) -> Tensor:
-    """Softmax p_c; with weights sum_c w_c p_c."""
-    return _pick(_classes(logits).softmax(1), target)
+    """Softmax p_c, or the output itself where the model ends in one; with weights sum_c w_c p_c."""
+    return _pick(probabilities(_classes(logits)), target)
 
 
 def log_odds(logits: Tensor, target: Tensor) -> Tensor:
     """Logarithm of the odds, log p_c - log(1 - p_c) = z_c - log sum_{j != c} exp z_j."""
-    target = _one_class(target)
-    others = _classes(logits).scatter(1, target, float("-inf"))
+    target, logits = _one_class(target), _unnormalised(_classes(logits))
+    others = logits.scatter(1, target, float("-inf"))
     return logits.gather(1, target)[:, 0] - others.logsumexp(1)
 
 
@@ -40,6 +42,30 @@ SCORES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "log_odds": log_odds,
     "accuracy": accuracy,
 }
+
+
+def probabilities(outputs: Tensor) -> Tensor:
+    """Softmax over the classes, the last dimension; rows that are probabilities already are taken as they are."""
+    return torch.where(_sums_to_one(outputs), outputs, outputs.softmax(-1))
+
+
+def _unnormalised(outputs: Tensor) -> Tensor:
+    """What softmax makes the model's probabilities of: its outputs, or their logarithms."""
+    tiny = torch.finfo(outputs.dtype).tiny
+    return torch.where(_sums_to_one(outputs), outputs.clamp(min=tiny).log(), outputs)
+
+
+def _sums_to_one(outputs: Tensor) -> Tensor:
+    """Which rows are probabilities, (..., 1) bool; the first time there are any, it is said."""
+    slack = torch.finfo(outputs.dtype).eps ** 0.5
+    found: Tensor = (outputs >= 0).all(-1, keepdim=True) & ((outputs.sum(-1, keepdim=True) - 1).abs() <= slack)
+    if bool(found.any()):
+        warnings.warn(  # shown once, as Python does
+            "The model's outputs are probabilities already (>= 0, with the sum 1): they are taken as they are. Explain "
+            "logits, by a model that ends before its softmax: relevance of a probability depends on all classes.",
+            stacklevel=1,
+        )
+    return found
 
 
 def _pick(values: Tensor, target: Tensor) -> Tensor:

@@ -23,13 +23,16 @@ from torch.nn.utils.rnn import PackedSequence
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.engine.capture.aliases import decomposed
+from lrp_bench.engine.capture.arguments import call
 from lrp_bench.engine.capture.graph import remove_unused
 from lrp_bench.engine.capture.older import put_right, reshaping
 from lrp_bench.engine.capture.outputs import FlatOutput, choose_output, named_leaves
+from lrp_bench.engine.capture.packing import traceable
 
 # A recurrent module keeps a list of its weights, which torch.export swaps and gives back.
 FLAT_WEIGHTS = r"The tensor attributes? self\.[\w.]*_flat_weights\[\d+\](, self\.[\w.]*_flat_weights\[\d+\])* w"
 
+INPUT = "lrp_input"  # in the meta of a placeholder: the name under which the model is called with it
 UNLIKELY = 13  # samples to capture with: one would be taken for a fixed size, two for that of another dimension
 
 
@@ -78,18 +81,22 @@ class Program:
 
 
 def capture(
-    model: nn.Module, example: tuple[Tensor, ...], output: int | str | None = None, whole: Collection[str] | None = None
+    model: nn.Module,
+    example: tuple[Tensor, ...],
+    output: int | str | None = None,
+    names: Sequence[str] = (),
+    whole: Collection[str] | None = None,
 ) -> Program:
     """Capture the model in eval mode, for any batch size and the example's other dimensions.
 
-    example: the positional inputs, each (batch, ...). output: which of several output tensors holds the logits. whole:
-    names of operators that stay though torch composes them of others; None: all do. The model's mode is put back.
-    Raises BenchError where the model cannot be captured.
+    example: the inputs, each (batch, ...), positional unless they have `names`. output: which of several output
+    tensors holds the logits. whole: names of operators that stay though torch composes them of others; None: all do.
+    The model's mode is put back. Raises BenchError where the model cannot be captured.
     """
-    check_arguments(model, example)
+    check_arguments(model, example, names)
     batch = tuple(torch.cat([x[:1]] * UNLIKELY) for x in example)
-    names: list[list[str]] = []  # torch.export gives a module's own attributes back as they were
-    flat = FlatOutput(model, names.append)
+    leaves: list[list[str]] = []  # torch.export gives a module's own attributes back as they were
+    flat = FlatOutput(model, leaves.append, names)
     with evaluating(flat), torch.no_grad(), put_right(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=FLAT_WEIGHTS)
         logging.disable(logging.CRITICAL)  # torch logs the trace of its own failure, which is told below
@@ -99,8 +106,10 @@ def capture(
             raise _cannot_capture(model, example, error) from error
         finally:
             logging.disable(logging.NOTSET)
-        program = from_exported(exported, output, names[-1], whole)
+        program = from_exported(exported, output, leaves[-1], whole)
     check_batch(program, model)
+    for node, name in zip(program.inputs, names, strict=bool(names)):
+        node.meta[INPUT] = name
     for node in program.graph.nodes:
         stack = node.meta.get("nn_module_stack") or {}
         named = {key: (path.removeprefix("model").removeprefix("."), kind) for key, (path, kind) in stack.items()}
@@ -122,23 +131,24 @@ def _export(flat: FlatOutput, batch: tuple[Tensor, ...]) -> ExportedProgram:
     """For any batch size; where the model takes it as a plain number, len(x), only a trace of its bytecode can."""
     sizes = (tuple({0: Dim.DYNAMIC} for _ in batch),)
     try:
-        return export(flat, batch, dynamic_shapes=sizes, strict=False)
+        with traceable():
+            return export(flat, batch, dynamic_shapes=sizes, strict=False)
     except Exception as error:
         if "specialized" in str(error):
             with suppress(Exception):
-                return export(FlatOutput(flat.model, len), batch, dynamic_shapes=sizes, strict=True)
+                return export(FlatOutput(flat.model, len, flat.names), batch, dynamic_shapes=sizes, strict=True)
         raise
 
 
-def check_arguments(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    """Raise BenchError unless the model's forward takes as many inputs."""
+def check_arguments(model: nn.Module, inputs: tuple[Tensor, ...], names: Sequence[str] = ()) -> None:
+    """Raise BenchError unless the model's forward takes as many inputs, or inputs of these names."""
     wanted = signature(model.forward)
     try:
-        wanted.bind(*inputs)
+        call(wanted.bind, inputs, names)
     except TypeError as error:
         raise BenchError(
-            f"Expected inputs for {type(model).__name__}.forward{wanted}, got {len(inputs)}: {error}; pass a tuple of "
-            "tensors, in this order."
+            f"Expected inputs for {type(model).__name__}.forward{wanted}, got {', '.join(names) or len(inputs)}: "
+            f"{error}; pass a tuple of tensors, in this order, or a mapping by these names."
         ) from None
 
 
@@ -220,6 +230,6 @@ def _cannot_capture(model: nn.Module, example: tuple[Tensor, ...], error: Except
 def packed(where: str) -> BenchError:
     """What to say about packed sequences."""
     return BenchError(
-        f"Expected padded sequences, got a packed one in {where}: leave out pack_padded_sequence, and pick each "
-        "sample's last valid step from the output with gather."
+        f"Expected padded sequences, got a packed one in {where} that is made in another way than by "
+        "pack_padded_sequence with a tensor of lengths: use that, or pick each sample's last valid step with gather."
     )

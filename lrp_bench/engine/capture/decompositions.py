@@ -23,22 +23,20 @@ def attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """softmax(scale * q k^T + mask) v, in the parts that torch documents for scaled_dot_product_attention."""
+    """softmax(scale * q k^T + mask) v, in the parts that torch documents for scaled_dot_product_attention.
+
+    Where all keys of a query are masked, its weights are zero, as torch has it.
+    """
     if enable_gqa:
         key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
     scores = torch.matmul(query, key.transpose(-2, -1)) * (query.shape[-1] ** -0.5 if scale is None else scale)
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device).tril()
-    if attn_mask is not None:
-        masked = attn_mask.dtype == torch.bool
-        scores = scores.masked_fill(~attn_mask, -torch.inf) if masked else add_mask(scores, attn_mask)
-    return torch.matmul(scores.softmax(-1), value)
-
-
-def add_mask(scores: Tensor, mask: Tensor) -> Tensor:
-    """Scores + mask, with minus infinity set rather than added: a share of an infinite sum is no number."""
-    out = mask == -torch.inf
-    return (scores + mask.masked_fill(out, 0.0)).masked_fill(out, -torch.inf)
+    if attn_mask is None:
+        return torch.matmul(scores.softmax(-1), value)
+    masked = attn_mask.dtype == torch.bool
+    scores = scores.masked_fill(~attn_mask, -torch.inf) if masked else scores + attn_mask
+    return torch.matmul(aten._safe_softmax(scores, -1), value)
 
 
 def gated_linear_unit(x: Tensor, dim: int = -1) -> Tensor:
@@ -50,7 +48,7 @@ def gated_linear_unit(x: Tensor, dim: int = -1) -> Tensor:
 def masked_scores(mask: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """Beta * mask + alpha * a @ b, which is how nn.MultiheadAttention adds its mask."""
     product = torch.matmul(a, b)
-    return add_mask(product if alpha == 1 else alpha * product, mask if beta == 1 else beta * mask)
+    return (product if alpha == 1 else alpha * product) + (mask if beta == 1 else beta * mask)
 
 
 def einsum(equation: str, operands: Sequence[Tensor], *, path: Sequence[int] | None = None) -> Tensor:

@@ -8,7 +8,8 @@ from torch import Tensor, fx
 from lrp_bench.engine.capture.capture import Program
 from lrp_bench.engine.capture.graph import absorb, operator_name, remove_unused
 
-MERGED_INTO = {"aten::linear", "aten::conv1d", "aten::conv2d", "aten::conv3d"}
+TRANSPOSED = {"aten::conv_transpose1d", "aten::conv_transpose2d", "aten::conv_transpose3d"}
+MERGED_INTO = {"aten::linear", "aten::conv1d", "aten::conv2d", "aten::conv3d"} | TRANSPOSED
 
 VIEWS = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default)
 
@@ -25,7 +26,7 @@ def fold(program: Program) -> None:
         elif node.target in VIEWS:  # the steps' layouts in memory need not be the model's
             node.target = torch.ops.aten.reshape.default
     _fold_constants(program)
-    _set_infinities(program)
+    _drop_empty_masks(program)
     _fold_batch_norms(program)
     remove_unused(program.graph)
 
@@ -42,25 +43,12 @@ def _fold_constants(program: Program) -> None:
                 node.replace_all_uses_with(program.add_constant(f"folded_{node.name}", value, node))
 
 
-def _set_infinities(program: Program) -> None:
-    """What adds minus infinity sets it, after the sum; a mask that masks nothing goes."""
+def _drop_empty_masks(program: Program) -> None:
+    """A mask that masks nothing goes."""
     for node in list(program.graph.nodes):
-        name = operator_name(node)
-        mask = program.constant(node.args[1]) if name in ("aten::add", "aten::masked_fill") else None
-        if name == "aten::masked_fill" and mask is not None and not bool(mask.any()):
+        mask = program.constant(node.args[1]) if operator_name(node) == "aten::masked_fill" else None
+        if mask is not None and not bool(mask.any()):
             node.replace_all_uses_with(node.args[0])
-        elif name == "aten::add" and mask is not None and bool((mask == -torch.inf).any()):
-            _set_infinity(program, node, mask)
-
-
-def _set_infinity(program: Program, node: fx.Node, mask: Tensor) -> None:
-    out = mask == -torch.inf
-    node.update_arg(1, program.add_constant(f"{node.name}_finite", mask.masked_fill(out, 0.0), node))
-    where = program.add_constant(f"{node.name}_masked", out, node)
-    with program.graph.inserting_after(node):
-        filled = program.graph.call_function(torch.ops.aten.masked_fill.Scalar, (node, where, -torch.inf))
-    filled.meta = dict(node.meta)
-    node.replace_all_uses_with(filled, delete_user_cb=lambda user: user is not filled)
 
 
 def _known(program: Program, node: fx.Node, source: fx.Node) -> Tensor | None:
@@ -96,7 +84,7 @@ def _merge(program: Program, layer: fx.Node, norm: fx.Node) -> None:
     epsilon: float = norm.args[6]  # type: ignore[assignment]
     gain = torch.rsqrt(variance + epsilon) * (1 if scale is None else scale)
     merged_bias = ((0 if bias is None else bias) - mean) * gain + (0 if shift is None else shift)
-    merged_weight = weight * gain.view(-1, *[1] * (weight.dim() - 1))
+    merged_weight = weight * _per_output(layer, gain, weight)
     layer.update_arg(1, program.add_constant(f"{layer.name}_merged_weight", merged_weight, layer))
     new_bias = program.add_constant(f"{layer.name}_merged_bias", merged_bias, layer)
     layer.args = (*layer.args[:2], new_bias, *layer.args[3:])
@@ -105,3 +93,12 @@ def _merge(program: Program, layer: fx.Node, norm: fx.Node) -> None:
     ):  # getitem 0 of (normalised, saved mean, saved deviation); the others are not used in eval mode
         normalised.replace_all_uses_with(layer)
     absorb(layer, norm)
+
+
+def _per_output(layer: fx.Node, gain: Tensor, weight: Tensor) -> Tensor:
+    """A number per output channel, in the shape of weight: (out, in, ...), or (in, out / groups, ...) if transposed."""
+    if operator_name(layer) not in TRANSPOSED:
+        return gain.view(-1, *[1] * (weight.dim() - 1))
+    groups = len(gain) // weight.shape[1]
+    each = gain.view(groups, 1, -1).expand(-1, weight.shape[0] // groups, -1)  # (groups, in / groups, out / groups)
+    return each.reshape(*weight.shape[:2], *[1] * (weight.dim() - 2))

@@ -70,6 +70,25 @@ def active_nodes(graph: fx.Graph) -> set[fx.Node]:
     return reached & needed
 
 
+def ancestors(node: fx.Node) -> set[fx.Node]:
+    """What a node is computed from."""
+    found = {node}
+    for earlier in reversed(node.graph.nodes):
+        if any(user in found for user in earlier.users):
+            found.add(earlier)
+    return found - {node}
+
+
+def made_of(source: fx.Node, active: set[fx.Node]) -> set[fx.Node]:
+    """The source, and what is computed from it that carries no relevance; places that are looked up are their own."""
+    found = {source}
+    for node in source.graph.nodes:
+        within = node.op == "call_function" and node not in active and operator_name(node) != "aten::embedding"
+        if within and any(x in found for x in operands(node)):
+            found.add(node)
+    return found
+
+
 def operands(node: fx.Node) -> list[fx.Node]:
     """The nodes among the arguments, once per use: x * x has two."""
     found: list[fx.Node] = []

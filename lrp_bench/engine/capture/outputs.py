@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from lrp_bench.contracts import BenchError
+from lrp_bench.engine.capture.arguments import call
 
 
 def named_leaves(value: object, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -31,15 +32,18 @@ def _parts(value: object) -> list[tuple[object, object]]:
 
 
 class FlatOutput(nn.Module):
-    """A model that returns its output tensors as one tuple, and tells `record` what they are called."""
+    """A model that returns its output tensors as one tuple, and tells `record` what they are called.
 
-    def __init__(self, model: nn.Module, record: Callable[[list[str]], object]) -> None:
+    It takes its inputs in order; names: under which the model takes them, empty where it does so in order, too.
+    """
+
+    def __init__(self, model: nn.Module, record: Callable[[list[str]], object], names: Sequence[str] = ()) -> None:
         super().__init__()
-        self.model, self.record = model, record
+        self.model, self.record, self.names = model, record, tuple(names)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """All tensors of the model's output, in its order."""
-        leaves = list(named_leaves(self.model(*inputs)))
+        leaves = list(named_leaves(call(self.model, inputs, self.names)))
         self.record([name for name, _ in leaves])
         return tuple(leaf for _, leaf in leaves)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -14,6 +16,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.export.passes import move_to_device_pass
 
 from lrp_bench.contracts import BenchError
+from lrp_bench.engine.capture.arguments import Arguments
 from lrp_bench.engine.capture.older import put_right
 from lrp_bench.engine.capture.outputs import choose_output, named_leaves
 
@@ -88,6 +91,25 @@ def _check_input(name: str, like: Tensor, given: Tensor) -> None:
             f"Expected {name} of shape {wanted}, got {tuple(given.shape)} {given.dtype}: these were fixed when the "
             "program was exported; for any batch size export it with dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)."
         )
+
+
+def ordered(exported: ExportedProgram, given: Arguments) -> Arguments:
+    """The inputs in the program's order. Raises BenchError for other names than its own."""
+    wanted = tuple(node.name for node in input_nodes(exported))
+    if not given.names:
+        return given
+    if set(given.names) != set(wanted):
+        raise BenchError(
+            f"Expected inputs named {', '.join(wanted)}, got {', '.join(given.order)}: the names were fixed when the "
+            "program was exported."
+        )
+    return replace(given, tensors=tuple(given.named(given.tensors)[name] for name in wanted), names=wanted)
+
+
+def run(exported: ExportedProgram, inputs: Sequence[Tensor]) -> Any:
+    """The program's output for inputs in its order, whether it takes them by position or by name."""
+    positional, named = exported.call_spec.in_spec.unflatten(inputs)
+    return exported.module()(*positional, **named)
 
 
 def on_device(exported: ExportedProgram, device: torch.device) -> ExportedProgram:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,13 +22,22 @@ class ProductStep(nn.Module):
 
     Half and half: R_a = a * (b^T s) and R_b = b * (a^T s) with s = R / (2 z + epsilon sign(z)) (proposition 3.3).
     signal 0 or 1: the position of the operand that takes all, with s = R / (z + epsilon sign(z)); None for half each.
+    gates: which operands come from a softmax or a sigmoid; where a gate is zero, nothing is handed on.
     """
 
     def __init__(
-        self, name: str, function: Callable[..., Tensor], rule: Rule, signal: int | None, layouts: Layouts
+        self,
+        name: str,
+        function: Callable[..., Tensor],
+        rule: Rule,
+        signal: int | None,
+        layouts: Layouts,
+        *,
+        gates: Sequence[bool] = (False, False),
     ) -> None:
         super().__init__()
         self.name, self.function, self.rule, self.signal, self.layouts = name, function, rule, signal, layouts
+        self.gates = gates
         elementwise = str(function).startswith("aten.mul")
         self.pull = _pull_elementwise if elementwise else _pull_matrix
 
@@ -37,6 +46,15 @@ class ProductStep(nn.Module):
         if trace is None and self.signal is not None:
             a, b = (a, b.detach()) if self.signal == 0 else (a.detach(), b)
         return _Multiply.apply(a, b, self, trace)  # type: ignore[no-any-return]
+
+    def equally(self, kept: Tensor, operands: Sequence[Tensor], takers: int) -> tuple[list[Tensor], Tensor]:
+        """What was kept, in equal parts to all pairs of entries that meet in an output, and what nobody took."""
+        there = [
+            (x != 0).to(x.dtype) if gate else torch.ones_like(x) for x, gate in zip(operands, self.gates, strict=True)
+        ]
+        pairs = self.function(*there)
+        pulled = self.pull(kept / (takers * pairs.clamp(min=1)), *there)
+        return [t * p for t, p in zip(there, pulled, strict=True)], kept.masked_fill(pairs > 0, 0.0)
 
 
 Pull = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -68,15 +86,14 @@ class _Multiply(torch.autograd.Function):
         received = [x * pulled[i] if i in takers else None for i, x in enumerate((a, b))]
         kept = R - len(takers) * s * z
         if step.rule.bias == "redistribute":
-            one_a, one_b = torch.ones_like(a), torch.ones_like(b)
-            equal = step.pull(kept / (len(takers) * step.function(one_a, one_b)), one_a, one_b)
+            equal, kept = step.equally(kept, (a, b), len(takers))
             received = [None if r is None else r + e for r, e in zip(received, equal, strict=True)]
-            kept = torch.zeros_like(kept)
         if ctx.trace is not None:
             arrived, lost = step.layouts.out.per_sample(R), step.layouts.out.per_sample(kept)
             zero = torch.zeros_like(arrived)
             sums = [step.layouts.sources[i].per_sample(r) for i, r in enumerate(received) if r is not None]
-            ctx.trace.ledger[step.name] = LedgerEntry(arrived, sum(sums, zero), zero, lost, zero)
+            taken = (zero, lost) if step.rule.bias == "redistribute" else (lost, zero)
+            ctx.trace.ledger[step.name] = LedgerEntry(arrived, sum(sums, zero), zero, *taken)
             ctx.trace.weigh(step.name, step.layouts, R, received)
         return received[0], received[1], None, None
 
@@ -102,13 +119,16 @@ class SoftmaxStep(nn.Module):
         return _Softmax.apply(x, dim, arguments, options, self, trace)  # type: ignore[no-any-return]
 
     def share(self, R: Tensor, x: Tensor, y: Tensor, dim: int) -> Tensor:
-        """Relevance of x, the shape of x; what was masked out by minus infinity receives nothing."""
+        """Relevance of x, the shape of x; what is masked out, so that its weight is zero, receives nothing."""
         if self.logarithm:
             s = quotient(R, y, self.rule.epsilon, relative=self.rule.relative)
             share, weights = s - y.exp() * s.sum(dim, keepdim=True), y.exp()
         else:
             share, weights = R - y * R.sum(dim, keepdim=True), y
-        return torch.where(weights == 0, 0.0, x * share)
+        received, there = x * share, weights != 0
+        if self.rule.bias == "redistribute":
+            received = received + _equally(R - received.masked_fill(~there, 0.0), there, dim)
+        return torch.where(there, received, 0.0)
 
 
 class _Softmax(torch.autograd.Function):
@@ -132,8 +152,6 @@ class _Softmax(torch.autograd.Function):
         step: SoftmaxStep = ctx.step
         x, y = ctx.saved_tensors
         received = torch.zeros_like(x) if step.constant else step.share(R, x, y, ctx.dim)
-        if step.rule.bias == "redistribute" and not step.constant:
-            received = received + _equally(R - received, x, ctx.dim)
         if ctx.trace is not None:
             arrived, passed = (step.layouts.out.per_sample(x) for x in (R, received))
             zero = torch.zeros_like(arrived)
@@ -143,11 +161,9 @@ class _Softmax(torch.autograd.Function):
         return received, None, None, None, None, None
 
 
-def _equally(kept: Tensor, x: Tensor, dim: int) -> Tensor:
-    """The sum of what was kept along dim, in equal parts to the entries that were not masked out."""
-    there = x.isfinite()
-    part = kept.sum(dim, keepdim=True) / there.sum(dim, keepdim=True).clamp(min=1)
-    return torch.where(there, part, 0.0)
+def _equally(kept: Tensor, there: Tensor, dim: int) -> Tensor:
+    """The sum of what was kept along dim, in equal parts to the entries that are there."""
+    return kept.sum(dim, keepdim=True) / there.sum(dim, keepdim=True).clamp(min=1)
 
 
 class MixStep(nn.Module):

@@ -13,11 +13,20 @@ from torch import Tensor, fx
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.engine.capture.capture import Program
-from lrp_bench.engine.capture.graph import SHAPE_ONLY, is_getitem, operator_name
+from lrp_bench.engine.capture.graph import (
+    SHAPE_ONLY,
+    active_nodes,
+    ancestors,
+    is_floating,
+    is_getitem,
+    made_of,
+    operator_name,
+    remove_unused,
+)
 from lrp_bench.engine.operators.table import OPERATORS, Role
 from lrp_bench.transfers import refuse_where
 
-COMPANION = "lrp_companion"  # in the meta of a placeholder that receives the relevance of ids
+COMPANION = "lrp_companion"  # in the meta of a placeholder that receives the relevance of ids: which input's
 IN_PLACE = {  # these change ids, but leave each where it is
     *("aten::_to_copy", "aten::add", "aten::sub", "aten::mul", "aten::remainder", "aten::where", "aten::masked_fill"),
     *("aten::clamp", "aten::clamp_min", "aten::clamp_max"),
@@ -51,36 +60,32 @@ def _unknown_ids(ids: Tensor, vocabulary: int) -> BenchError:
 
 
 def carry_tokens(program: Program) -> None:
-    """Give each input of ids a companion, in place.
-
-    Raises BenchError for an input of integers that feeds no embedding.
-    """
+    """Give each input of ids that feed an embedding a companion, in place; other inputs of integers may be masks."""
     bags = [node for node in program.graph.nodes if operator_name(node) == "aten::embedding_bag"]
     if bags:
         raise BenchError(
             f"Expected an EmbeddingBag of ids (batch, length) without padding_idx, got {bags[0].name} with offsets or "
             "padding: use an Embedding, a mask and a sum."
         )
-    embeddings = [node for node in program.graph.nodes if operator_name(node) == "aten::embedding"]
-    companions = _Companions(program)
-    for node in embeddings:
-        weight, ids = node.args[:2]
-        if ids in companions.derived:
-            with program.graph.inserting_before(node):
-                looked = program.graph.call_function(token_embedding, (weight, ids, companions.of(ids)))
-            looked.meta = node.meta
-            node.replace_all_uses_with(looked)
-            program.graph.erase_node(node)
-    for node, companion in companions.inputs.items():
+    companions, places = _Companions(program), []
+    for node in [n for n in program.graph.nodes if operator_name(n) == "aten::embedding"]:
+        try:
+            companions.carry(node)
+        except BenchError as error:
+            places.append((node, error))
+    remove_unused(program.graph)
+    for node, reason in places:
+        companions.check_place(node, reason)
+    for companion in companions.inputs.values():
         if not companion.users:
-            raise not_tokens(node.meta["val"].dtype)
+            program.graph.erase_node(companion)
 
 
-def not_tokens(dtype: torch.dtype) -> BenchError:
-    """What to say about integers that are not token ids."""
+def not_tokens(dtype: torch.dtype, detail: str = "") -> BenchError:
+    """What to say about integers that are neither token ids nor a mask."""
     return BenchError(
-        f"Expected floating-point inputs, got {dtype}: convert them, for images with x.float() / 255; only token ids "
-        "that feed an embedding (int64 or int32) and masks (bool) are taken as they are."
+        f"Expected floating-point inputs, got {dtype}{detail}: convert them, for images with x.float() / 255; only "
+        "token ids that feed an embedding, and masks (bool, int64 or int32) are taken as they are."
     )
 
 
@@ -91,11 +96,30 @@ class _Companions:
         self.inputs: dict[fx.Node, fx.Node] = {}
         dtype = next((w.dtype for w in program.constants.values() if w.is_floating_point()), torch.float32)
         last = inputs[-1]
-        for node in [n for n in inputs if n in self.derived]:
+        for number, node in [(i, n) for i, n in enumerate(inputs) if n in self.derived]:
             with self.graph.inserting_after(last):
                 last = self.inputs[node] = self.graph.placeholder(f"{node.name}_relevance")
-            last.meta = {"val": node.meta["val"].to(dtype), COMPANION: True}
+            last.meta = {"val": node.meta["val"].to(dtype), COMPANION: number}
         self.known = dict(self.inputs)
+
+    def carry(self, node: fx.Node) -> None:
+        """Let an embedding of ids hand its relevance to their companion."""
+        weight, ids = node.args[:2]
+        if ids in self.derived:
+            with self.graph.inserting_before(node):
+                looked = self.graph.call_function(token_embedding, (weight, ids, self.of(ids)))  # type: ignore[arg-type]
+            looked.meta = node.meta
+            node.replace_all_uses_with(looked)
+            self.graph.erase_node(node)
+
+    def check_place(self, node: fx.Node, reason: BenchError) -> None:
+        """Raise the reason unless the ids are places counted by what is only a mask elsewhere: a constant."""
+        active, behind = active_nodes(self.graph), ancestors(node)
+        for source, companion in self.inputs.items():
+            if source in behind:
+                made = made_of(source, active) - {node}
+                if companion.users or not any(user in active for x in made for user in x.users):
+                    raise reason
 
     def of(self, node: fx.Node) -> fx.Node:
         if node not in self.known:
@@ -131,14 +155,14 @@ class _Companions:
 
 
 def _derived(program: Program) -> set[fx.Node]:
-    """What is computed from inputs of integers and is still integers."""
+    """The inputs of integers or truth values, and what is computed from them and is integers."""
     found: set[fx.Node] = set()
     for node in program.graph.nodes:
         values = node.meta.get("val")
         values = values if isinstance(values, tuple | list) else [values]
         integers = all(isinstance(v, Tensor) and _is_integer(v.dtype) for v in values)
         computed = operator_name(node) not in SHAPE_ONLY and any(source in found for source in node.all_input_nodes)
-        if integers and (node.op == "placeholder" or computed):
+        if (node.op == "placeholder" and not is_floating(values)) or (integers and computed):
             found.add(node)
     return found
 

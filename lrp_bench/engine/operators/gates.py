@@ -9,7 +9,7 @@ from torch import fx
 from lrp_bench.engine.capture.graph import operands, operator_name
 from lrp_bench.engine.operators.table import Operator, Role
 
-SQUASHING = {"aten::sigmoid", "aten::hardsigmoid", "aten::softmax", "aten::_softmax"}
+SQUASHING = {"aten::sigmoid", "aten::hardsigmoid", "aten::softmax", "aten::_softmax", "aten::_safe_softmax"}
 
 
 class Gates:
@@ -34,9 +34,13 @@ class Gates:
             elif entry.role is Role.PRODUCT and len(active) == 2:
                 self._note(node)
 
+    def gated(self, product: fx.Node) -> list[bool]:
+        """Which of the two operands are gates."""
+        return [operand in self.origin for operand in product.args[:2]]
+
     def signal(self, product: fx.Node) -> int | None:
         """The position of the operand that is no gate; None where both are, or neither."""
-        gated = [operand in self.origin for operand in product.args[:2]]
+        gated = self.gated(product)
         return gated.index(False) if sum(gated) == 1 else None
 
     def _note(self, product: fx.Node) -> None:

@@ -12,17 +12,14 @@ from lrp_bench.engine.operators.embedding import COMPANION
 
 def with_leaves(module: fx.GraphModule, inputs: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor | None]]:
     """The arguments of a rewritten module, and for each input the leaf that receives its relevance; None: a mask."""
-    companions = iter([node for node in module.graph.nodes if COMPANION in node.meta])
-    arguments, made, leaves = [], [], list[Tensor | None]()
-    for x in inputs:
-        if x.is_floating_point():
-            leaves.append(x.detach().requires_grad_())
-            arguments.append(leaves[-1])
-            continue
-        arguments.append(x)
-        leaves.append(None if x.dtype is torch.bool else _zeros(x, next(companions)))
-        made.append(leaves[-1])
-    return [argument for argument in (*arguments, *made) if argument is not None], leaves
+    companions = {node.meta[COMPANION]: node for node in module.graph.nodes if COMPANION in node.meta}
+    leaves = [
+        x.detach().requires_grad_() if x.is_floating_point() else _zeros(x, companions[i]) if i in companions else None
+        for i, x in enumerate(inputs)
+    ]
+    given = [leaf if x.is_floating_point() else x for x, leaf in zip(inputs, leaves, strict=True)]
+    made = [leaves[i] for i in companions]
+    return [argument for argument in (*given, *made) if argument is not None], leaves
 
 
 def _zeros(x: Tensor, companion: fx.Node) -> Tensor:

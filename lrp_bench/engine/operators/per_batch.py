@@ -41,6 +41,10 @@ class LateStep(AffineStep):
         super().__init__(name, None, rule, layouts, nonnegative=nonnegative)  # type: ignore[arg-type]
         self.build = build
 
+    def value(self, x: Tensor, *constants: Any) -> Tensor:
+        """The output alone."""
+        return self.build(x, *constants)(x)
+
     def forward(self, x: Tensor, *constants: Any, trace: Trace | None) -> Tensor:
         """The operator's output; nothing flows to the constants."""
         bound = AffineStep(

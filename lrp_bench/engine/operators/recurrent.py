@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.engine.capture.capture import packed
+from lrp_bench.engine.capture.graph import operator_name
 from lrp_bench.engine.operators.cells import Books, Cell, ElmanCell, GRUCell, LSTMCell, State, Weights
 from lrp_bench.engine.operators.table import arguments
 from lrp_bench.engine.operators.trace import Trace
@@ -58,12 +59,21 @@ class RecurrentStep(nn.Module):
 
     def run_layer(self, number: int, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """One layer's sequence and last states."""
-        cells = self.layers[number]
-        given = self.of_layer(states, number)
+        return self.run_cells(self.layers[number], x, self.of_layer(states, number))
+
+    def run_cells(self, cells: Sequence[Cell], x: Tensor, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The same of one direction or both, with the states (directions, batch, features)."""
         weights = [w for cell in cells for w in vars(cell.weights).values() if w is not None]
         biases, both = cells[0].weights.input_bias is not None, len(cells) == 2
         first = given if len(given) > 1 else given[0]
         return self.operator(x, first, weights, biases, 1, 0.0, False, both, False)
+
+    def account(self, trace: Trace | None, books: Books, R_out: Sequence[Tensor], R_in: Sequence[Tensor]) -> None:
+        """Note what arrived and what passed, time or layers first."""
+        if trace is not None:
+            trace.ledger[self.name] = books.entry(_per_sample(*R_out), _per_sample(*R_in))
+            into, out = ([part.abs() for part in parts] for parts in (R_in, R_out))
+            trace.amplification[self.name] = _per_sample(*into) / _per_sample(*out)
 
 
 class _Unroll(torch.autograd.Function):
@@ -88,11 +98,7 @@ class _Unroll(torch.autograd.Function):
             R, R_initial = _layer_back(step, number, books, sequences, states, R, R_last)
             R_states.insert(0, R_initial)
         R_first = [torch.cat(of_state) for of_state in zip(*R_states, strict=True)]
-        if ctx.trace is not None:
-            arrived = _per_sample(step.time_first(R_y), *R_last)
-            ctx.trace.ledger[step.name] = books.entry(arrived, _per_sample(R, *R_first))
-            into, out = ([part.abs() for part in parts] for parts in ((R, *R_first), (step.time_first(R_y), *R_last)))
-            ctx.trace.amplification[step.name] = _per_sample(*into) / _per_sample(*out)
+        step.account(ctx.trace, books, (step.time_first(R_y), *R_last), (R, *R_first))
         return step.time_first(R), None, None, *R_first
 
 
@@ -137,13 +143,15 @@ def recurrent_step(
     split: Rule,
     constant: Callable[[object], Tensor | None],
     carries: Callable[[object], bool],
+    over: type[RecurrentStep] = RecurrentStep,
 ) -> tuple[RecurrentStep, tuple[fx.Node, ...]]:
     """The step in a node's place, and the nodes it is called with: the sequence and the initial states.
 
-    constant: the tensor behind a node of weights, else None; carries: whether a node depends on the network's input.
-    Raises BenchError for packed sequences and for programs in training mode.
+    constant: the tensor behind a node of weights, else None; carries: whether a node depends on the network's input;
+    over: what kind of step, over padded sequences it is called with their lengths, too. Raises BenchError for packed
+    sequences and for programs in training mode.
     """
-    if node.target._overloadname != "input":  # type: ignore[union-attr]
+    if node.target._overloadname == "data":  # type: ignore[union-attr]
         raise packed(name)
     a = arguments(node, lambda given: given)
     if a["train"] and a["dropout"] > 0 and a["num_layers"] > 1:
@@ -153,12 +161,16 @@ def recurrent_step(
     weights = [constant(w) for w in a["params"]]
     if any(w is None for w in weights):
         raise BenchError(f"Expected constant weights in {name}, got computed ones: make them parameters of the module.")
-    kind, directions = CELLS[str(node.target._schema.name)], 2 if a["bidirectional"] else 1  # type: ignore[union-attr]
-    cells = [kind(w, rule, split) for w in _grouped(weights, a["num_layers"] * directions, has_biases=a["has_biases"])]
+    operator, directions = operator_name(node).replace("lrp_bench::packed_", "aten::"), 2 if a["bidirectional"] else 1
+    cells = [
+        CELLS[operator](w, rule, split)
+        for w in _grouped(weights, a["num_layers"] * directions, has_biases=a["has_biases"])
+    ]
     layers = [cells[i : i + directions] for i in range(0, len(cells), directions)]
     states = a["hx"] if isinstance(a["hx"], Sequence) else [a["hx"]]
-    step = RecurrentStep(name, node.target, layers, [carries(s) for s in states], batch_first=a["batch_first"])  # type: ignore[arg-type]
-    return step, (a["input"], *states)
+    plain = getattr(torch.ops.aten, operator.removeprefix("aten::")).input
+    step = over(name, plain, layers, [carries(s) for s in states], batch_first=a["batch_first"])
+    return step, (a["input"], *([a["lengths"]] if "lengths" in a else []), *states)
 
 
 def _grouped(weights: Sequence[Any], number: int, *, has_biases: bool) -> list[Weights]:

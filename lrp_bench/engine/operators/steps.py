@@ -84,6 +84,11 @@ class _Pass(torch.autograd.Function):
         return R, None, None, None
 
 
+def valued(x: Tensor, value: Tensor) -> Tensor:
+    """The value in the place of x, whose relevance it takes."""
+    return _Pass.apply(x, lambda _: value.view_as(value), (), {})  # type: ignore[no-any-return]
+
+
 class SumStep(nn.Module):
     """a + factor * b of two activations: relevance is split in proportion to the parts, stabilised by the rule.
 
@@ -95,6 +100,10 @@ class SumStep(nn.Module):
         self.name, self.factor, self.rule, self.layouts = name, factor, rule, layouts
         self.rectified = False
 
+    def value(self, a: Tensor, b: Tensor) -> Tensor:
+        """The sum alone."""
+        return torch.add(a, b, alpha=self.factor)
+
     def forward(self, a: Tensor, b: Tensor, *, trace: Trace | None) -> Tensor:
         """The sum, broadcast."""
         return _Split.apply(a, b, self, trace)  # type: ignore[no-any-return]
@@ -103,7 +112,7 @@ class SumStep(nn.Module):
 class _Split(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, step: SumStep, trace: Trace | None) -> Tensor:
-        z = torch.add(a, b, alpha=step.factor)
+        z = step.value(a, b)
         if step.rectified:
             z.relu_()
         ctx.step, ctx.trace = step, trace
@@ -115,7 +124,7 @@ class _Split(torch.autograd.Function):
         step: SumStep = ctx.step
         a, b, z = ctx.saved_tensors
         if z is None:
-            z = torch.add(a, b, alpha=step.factor)
+            z = step.value(a, b)
         accounted = ctx.trace is not None or step.rule.bias == "redistribute"
         epsilon, relative = step.rule.epsilon, step.rule.relative
         s = quotient(R, z.clone() if accounted else z, epsilon, relative=relative, sign=int(step.rectified))

@@ -87,22 +87,17 @@ def _convolution(node: fx.Node, value: Value) -> Affine:
 
     dilation, transposed = each("dilation", 1), "transpose" in str(node.target)
     same = isinstance(a["padding"], str)
-    padding = _named_padding(a["padding"], a["weight"].shape[2:], dilation) if same else each("padding", 0)
+    extent = [d * (k - 1) for d, k in zip(dilation, a["weight"].shape[2:], strict=True)]
+    padding = [e // 2 if a["padding"] == "same" else 0 for e in extent] if same else each("padding", 0)
     geometry = (each("stride", 1), padding, dilation, transposed, each("output_padding", 0), a["groups"])
-    return Convolution(_channels_last(a["weight"], transposed), a["bias"], *geometry)
+    behind = [e % 2 for e in extent] if a["padding"] == "same" else []
+    return Convolution(_channels_last(a["weight"], transposed), a["bias"], *geometry, behind)
 
 
 def _channels_last(weight: Tensor, transposed: bool) -> Tensor:
     """In the layout that oneDNN computes in, which then all activations have: no changing it to and fro."""
     applies = weight.dim() == 4 and weight.device.type == "cpu" and not transposed
     return weight.contiguous(memory_format=torch.channels_last) if applies else weight
-
-
-def _named_padding(name: str, kernel: torch.Size, dilation: list[int]) -> list[int]:
-    extent = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-    if name == "same" and any(e % 2 for e in extent):
-        raise NotImplementedError("padding='same' with an even kernel pads its sides unequally")
-    return [e // 2 if name == "same" else 0 for e in extent]
 
 
 def _batch_norm(node: fx.Node, value: Value) -> Affine:
@@ -172,8 +167,11 @@ def _affine(
     return _named(names, Operator(Role.AFFINE, sign, kind == "pool", kind=kind, layer=layer))
 
 
+RECURRENT = Operator(Role.UNROLLED, keeps_zero=False, kind="recurrent")
+
 OPERATORS: Mapping[str, Operator] = {
-    **_named("lstm gru rnn_tanh rnn_relu", Operator(Role.UNROLLED, keeps_zero=False, kind="recurrent")),
+    **_named("lstm gru rnn_tanh rnn_relu", RECURRENT),
+    **{f"lrp_bench::packed_{name}": RECURRENT for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")},
     **_affine("linear", "linear", _dense),
     **_affine("addmm", "linear", _addmm),
     **_affine("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d", "convolution", _convolution),
@@ -190,7 +188,7 @@ OPERATORS: Mapping[str, Operator] = {
     **_named("mul", Operator(Role.PRODUCT, keeps_zero=False, kind="scale", layer=_elementwise)),
     **_named("matmul bmm mm", Operator(Role.PRODUCT, keeps_zero=False, kind="linear", layer=_matrix_product)),
     **_named("prod", Operator(Role.PRODUCT, Sign.INHERITED)),  # of all factors along a dimension
-    **_named("softmax _softmax", Operator(Role.SOFTMAX, Sign.NONNEGATIVE, keeps_zero=False)),
+    **_named("softmax _softmax _safe_softmax", Operator(Role.SOFTMAX, Sign.NONNEGATIVE, keeps_zero=False)),
     **_named("log_softmax _log_softmax", Operator(Role.SOFTMAX, keeps_zero=False)),
     **_named("layer_norm native_layer_norm", _norm(normalization.layer_norm)),
     **_named("rms_norm", _norm(normalization.rms_norm)),

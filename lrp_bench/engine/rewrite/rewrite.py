@@ -16,9 +16,12 @@ from lrp_bench.engine.operators.activations import gather_activations
 from lrp_bench.engine.operators.attention import MixStep, ProductStep, SoftmaxStep
 from lrp_bench.engine.operators.embedding import carry_tokens
 from lrp_bench.engine.operators.factors import FactorsStep
+from lrp_bench.engine.operators.flags import check_flags
 from lrp_bench.engine.operators.gates import Gates
+from lrp_bench.engine.operators.masks import MaskedStep, masking
+from lrp_bench.engine.operators.packed import PackedStep
 from lrp_bench.engine.operators.per_batch import Call, LateStep, late
-from lrp_bench.engine.operators.recurrent import recurrent_step
+from lrp_bench.engine.operators.recurrent import RecurrentStep, recurrent_step
 from lrp_bench.engine.operators.softmaxes import gather_softmaxes
 from lrp_bench.engine.operators.steps import AffineStep, PassStep, SumStep
 from lrp_bench.engine.operators.table import Operator, Role
@@ -28,7 +31,7 @@ from lrp_bench.engine.rewrite.module_edges import tap_modules
 from lrp_bench.engine.rewrite.names import sites
 from lrp_bench.engine.rewrite.nonnegative import nonnegative
 from lrp_bench.engine.rewrite.root import Root
-from lrp_bench.engine.rewrite.survey import Survey, refusal
+from lrp_bench.engine.rewrite.survey import Survey
 from lrp_bench.engine.rules.batch_axes import Layouts
 from lrp_bench.engine.rules.composite import Composite, Site
 from lrp_bench.engine.rules.rule import Rule
@@ -49,10 +52,11 @@ def rewrite(program: Program, composite: Composite) -> tuple[fx.GraphModule, lis
     carry_tokens(program)
     gather_softmaxes(program)
     gather_activations(program)  # of what the input reaches: token ids do so through their companions
+    flags = [Covered(name, kind, "a mask: receives nothing") for name, kind in check_flags(program)]
     survey = Survey(program)
     check_nothing_is_lost(survey)
     rewriter = _Rewriter(survey, composite)
-    coverage = rewriter.run()
+    coverage = flags + rewriter.run()
     fuse_relus(rewriter.survey, rewriter.root)
     tap_modules(rewriter.survey, rewriter.root, rewriter.trace)
     remove_unused(program.graph)
@@ -66,6 +70,7 @@ class _Rewriter:
         self.survey, self.composite = survey, composite
         self.program, self.graph, self.root = survey.program, survey.program.graph, Root()
         self.sites, self.gates, self.nonnegative = sites(survey), Gates(survey.entries), nonnegative(survey)
+        self.masking = masking(self.program)
         with self.graph.inserting_after(self.program.inputs[-1]):
             self.trace = self.graph.placeholder("trace", default_value=None)
 
@@ -95,7 +100,9 @@ class _Rewriter:
 
     def unroll(self, node: fx.Node, site: Site) -> str:
         rule, carries = self.composite.rule(site), self.survey.active.__contains__
-        step, sources = recurrent_step(node, site.name, rule, self.composite.split, self.program.constant, carries)
+        over = PackedStep if operator_name(node).startswith("lrp_bench::") else RecurrentStep
+        split, constant = self.composite.split, self.program.constant
+        step, sources = recurrent_step(node, site.name, rule, split, constant, carries, over)
         node.op, node.target, node.args = "call_module", self.root.add(step), sources
         node.kwargs = {"trace": self.trace}
         return repr(rule)
@@ -104,16 +111,17 @@ class _Rewriter:
         site, (source,) = self.sites[node], self.survey.sources(node)
         rule, sign = self.composite.rule(site), {"nonnegative": source in self.nonnegative}
         check_layout(rule, site, place)
-        others = [s for s in dict.fromkeys(operands(node)) if s is not source and self.program.constant(s) is None]
-        if not others and not entry.late:
-            try:
-                layer = entry.layer(node, self.value)  # type: ignore[misc]
-            except NotImplementedError as error:
-                raise refusal(node, f" ({error})") from error
-            step = AffineStep(site.name, layer, rule, place, **sign)
+        masked = entry.kind == "scale" and self.masked(node)
+        others = [
+            s for s in dict.fromkeys(operands(node)) if s is not source and (masked or self.program.constant(s) is None)
+        ]
+        step: nn.Module
+        if not (others or entry.late or masked):
+            step = AffineStep(site.name, entry.layer(node, self.value), rule, place, **sign)  # type: ignore[misc]
         else:
             build = late(entry.layer, Call.of(node), source, others, self.value, sees_input=entry.late)  # type: ignore[arg-type]
             step = LateStep(site.name, build, rule, place, **sign)
+            step = MaskedStep(step, adds=_adds(node, source)) if masked else step
         self.call(node, step, (source, *others))
         return repr(rule)
 
@@ -121,7 +129,8 @@ class _Rewriter:
         rule, factor = self.composite.split, node.kwargs.get("alpha", 1)
         check_layout(rule, site, place)
         factor = -factor if operator_name(node) == "aten::sub" else factor  # type: ignore[operator]
-        self.call(node, SumStep(site.name, factor, rule, place), node.args[:2])  # type: ignore[arg-type]
+        step = SumStep(site.name, factor, rule, place)  # type: ignore[arg-type]
+        self.call(node, MaskedStep(step, adds=False) if self.masked(node) else step, node.args[:2])
         return repr(rule)
 
     def product(self, node: fx.Node, site: Site, place: Layouts) -> str:
@@ -132,7 +141,8 @@ class _Rewriter:
             return "the same to each"
         sharing = attention.gate if operator_name(node) == "aten::mul" else attention.matmul
         signal = self.gates.signal(node) if sharing == "signal" else None
-        self.call(node, ProductStep(site.name, node.target, rule, signal, place), node.args)  # type: ignore[arg-type]
+        step = ProductStep(site.name, node.target, rule, signal, place, gates=self.gates.gated(node))  # type: ignore[arg-type]
+        self.call(node, step, node.args)
         return "half each" if signal is None else "the signal takes all"
 
     def softmax(self, node: fx.Node, site: Site, place: Layouts) -> str:
@@ -141,6 +151,10 @@ class _Rewriter:
         step = SoftmaxStep(site.name, node.target, self.composite.split, place, constant=constant)  # type: ignore[arg-type]
         self.call(node, step, node.args, node.kwargs)
         return "constant" if constant else "Taylor expansion"
+
+    def masked(self, node: fx.Node) -> bool:
+        """Whether some of the node's values may be masked by a huge number."""
+        return node in self.masking or any(operand in self.masking for operand in operands(node))
 
     def mixes(self, node: fx.Node) -> bool:
         """Whether constants stand beside the activations; none of them may hand relevance on."""
@@ -162,6 +176,12 @@ class _Rewriter:
         for user in [u for u in node.users if u.op == "call_function" and is_getitem(u)]:
             user.replace_all_uses_with(node)
             self.graph.erase_node(user)
+
+
+def _adds(node: fx.Node, source: fx.Node) -> bool:
+    """Whether the operator is source + constants."""
+    name = operator_name(node)
+    return not node.kwargs and (name == "aten::add" or (name == "aten::sub" and node.args[0] is source))
 
 
 def check_layout(rule: Rule, site: Site, place: Layouts) -> None:

@@ -104,10 +104,17 @@ class MatrixProduct(Affine):
     def pull(self, s: Tensor, x: Tensor) -> Tensor:  # noqa: D102
         return (s @ self.weight.mT if self.right else self.weight.mT @ s).sum_to_size(x.shape)
 
+    @property
+    def flat(self) -> Self:  # noqa: D102
+        return self.modified("flat", _there)
+
 
 @dataclass(frozen=True, eq=False)
 class Convolution(Affine):
-    """weight (out, in / groups, *kernel), or (in, out / groups, *kernel) where transposed; bias (out,)."""
+    """weight (out, in / groups, *kernel), or (in, out / groups, *kernel) where transposed; bias (out,).
+
+    behind: zeros to append along each dimension, beside the padding, for an even kernel that keeps the size.
+    """
 
     stride: Sequence[int]
     padding: Sequence[int]
@@ -115,20 +122,27 @@ class Convolution(Affine):
     transposed: bool
     output_padding: Sequence[int]
     groups: int
+    behind: Sequence[int] = ()
 
     def _geometry(self) -> tuple[Any, ...]:
         return self.stride, self.padding, self.dilation, self.transposed, self.output_padding, self.groups
 
     def linear(self, x: Tensor) -> Tensor:  # noqa: D102
-        return torch.convolution(x, self.weight, None, *self._geometry())
+        return torch.convolution(self._padded(x), self.weight, None, *self._geometry())
 
     def pull(self, s: Tensor, x: Tensor) -> Tensor:  # noqa: D102
         only_input = [True, False, False]
-        pulled = torch.ops.aten.convolution_backward(s, x, self.weight, None, *self._geometry(), only_input)
-        return pulled[0]  # type: ignore[no-any-return]
+        given = self._padded(x)
+        pulled: Tensor = torch.ops.aten.convolution_backward(
+            s, given, self.weight, None, *self._geometry(), only_input
+        )[0]
+        return pulled if given is x else F.pad(pulled, _ends([-n for n in self.behind]))
 
     def __call__(self, x: Tensor) -> Tensor:  # noqa: D102
-        return torch.convolution(x, self.weight, self.bias, *self._geometry())
+        return torch.convolution(self._padded(x), self.weight, self.bias, *self._geometry())
+
+    def _padded(self, x: Tensor) -> Tensor:
+        return F.pad(x, _ends(self.behind)) if any(self.behind) else x
 
     @property
     def offset(self) -> Tensor | None:  # noqa: D102
@@ -145,6 +159,11 @@ class Scale(Affine):
     def pull(self, s: Tensor, x: Tensor) -> Tensor:  # noqa: D102
         return (s * self.weight).sum_to_size(x.shape)
 
+    @property
+    def flat(self) -> Self:
+        """What is multiplied by zero is masked out."""
+        return self.modified("flat", _there)
+
 
 @dataclass(frozen=True, eq=False)
 class Averaging(Affine):
@@ -160,3 +179,12 @@ class Averaging(Affine):
             probe = x.detach().requires_grad_()
             pulled = torch.autograd.grad(self.average(probe), probe, s * self.weight)[0]
         return pulled.contiguous() if 0 in pulled.stride() else pulled  # a mean's is an expanded view
+
+
+def _ends(numbers: Sequence[int]) -> list[int]:
+    """What F.pad is told, to append so many zeros along each dimension."""
+    return [n for number in reversed(numbers) for n in (0, number)]
+
+
+def _there(weight: Tensor) -> Tensor:
+    return (weight != 0).to(weight.dtype)

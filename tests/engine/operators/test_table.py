@@ -167,6 +167,7 @@ PRODUCTS = {
 SOFTMAX = {
     "softmax": Case(aten.softmax.int, (X, -1)),
     "_softmax": Case(aten._softmax.default, (X, 1, False), TABLE),
+    "_safe_softmax": Case(aten._safe_softmax.default, (X, 1), TABLE),
     "log_softmax": Case(aten.log_softmax.int, (X, -1)),
     "_log_softmax": Case(aten._log_softmax.default, (X, 1, False), TABLE),
 }
@@ -205,6 +206,25 @@ RECURRENT = {
     "gru": Case(aten.gru.input, (X, start(), weights(9), *OPTIONS), (1, 6), gru),
     "rnn_tanh": Case(aten.rnn_tanh.input, (X, start(), weights(3), *OPTIONS), (1, 6), elman(torch.tanh)),
     "rnn_relu": Case(aten.rnn_relu.input, (X, start(), weights(3), *OPTIONS), (1, 6), elman(torch.relu)),
+}
+
+
+def packed(kind: str, rows: int, like: Callable[[Tensor], Tensor]) -> Case:
+    """Three samples of three steps, of which only the first counts; time comes first."""
+    lengths, states = torch.ones(BATCH, dtype=torch.int64), [start()] * (2 if kind == "lstm" else 1)
+    operator = getattr(torch.ops.lrp_bench, f"packed_{kind}").default
+
+    def first(x: Tensor) -> Tensor:
+        return torch.cat([like(x[:1]), torch.zeros(BATCH - 1, BATCH, 3, dtype=x.dtype)])
+
+    return Case(operator, (X, lengths, states, weights(rows), *OPTIONS[:-1], False), (BATCH, 6), first)
+
+
+PACKED = {
+    "lrp_bench::packed_lstm": packed("lstm", 12, lstm),
+    "lrp_bench::packed_gru": packed("gru", 9, gru),
+    "lrp_bench::packed_rnn_tanh": packed("rnn_tanh", 3, elman(torch.tanh)),
+    "lrp_bench::packed_rnn_relu": packed("rnn_relu", 3, elman(torch.relu)),
 }
 
 ACTIVATIONS = {
@@ -315,7 +335,7 @@ CASES = {
     f"aten::{name}": case
     for group in (LINEAR, PRODUCTS, SOFTMAX, NORMS, SUMS, RECURRENT, ACTIVATIONS, WINNERS, FILLED, MOVED)
     for name, case in group.items()
-}
+} | PACKED
 
 
 def test_every_row_has_a_case() -> None:

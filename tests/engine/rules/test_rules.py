@@ -17,7 +17,10 @@ from lrp_bench.engine import LRP
 from lrp_bench.engine.composites import Layered
 from lrp_bench.engine.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, WSquare, ZBox, Zero, ZPlus
 
-pytestmark = pytest.mark.usefixtures("float64", "captured_once")
+pytestmark = [
+    pytest.mark.usefixtures("float64", "captured_once"),
+    pytest.mark.filterwarnings("ignore:Using padding=.same."),
+]
 
 RULES: dict[str, Rule] = {
     "zero": Zero(),
@@ -49,6 +52,8 @@ OPERATORS: dict[str, tuple[Factory, tuple[int, ...]]] = {
     "conv2d groups": (lambda i, o: nn.Conv2d(i, o, 2, groups=2), (2, 4, 4)),
     "conv2d oblong": (lambda i, o: nn.Conv2d(i, o, (1, 3), stride=(2, 1), padding=(1, 0), dilation=(1, 2)), (2, 3, 9)),
     "conv2d same": (lambda i, o: nn.Conv2d(i, o, 3, padding="same"), (2, 3, 3)),
+    "conv2d same, even": (lambda i, o: nn.Conv2d(i, o, (2, 3), padding="same", dilation=(1, 2)), (2, 3, 3)),
+    "conv1d same, even": (lambda i, o: nn.Conv1d(i, o, 4, padding="same", groups=2), (2, 5)),
     "conv3d all": (lambda i, o: nn.Conv3d(i, o, 2, stride=2, padding=1, dilation=(1, 2, 1), groups=2), (2, 3, 3, 3)),
     "conv_transpose1d all": (
         lambda i, o: nn.ConvTranspose1d(i, o, 3, stride=2, padding=1, output_padding=1, dilation=2, groups=2),

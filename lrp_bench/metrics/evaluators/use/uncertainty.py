@@ -11,6 +11,7 @@ from lrp_bench.contracts import Explainer, Explanation, Measure, NotApplicable, 
 from lrp_bench.metrics.checks import check_relevance, check_whole
 from lrp_bench.metrics.evaluators.base import Context, Evaluator, per_pixel, relevance_by
 from lrp_bench.metrics.evaluators.use.detection import auroc
+from lrp_bench.metrics.scores import probabilities
 
 
 class Uncertainty(Evaluator):
@@ -61,7 +62,7 @@ class Uncertainty(Evaluator):
         maps = [explanation.relevance, *(relevance_by(method, x, target) for _, method in others)]
         deviation, mean = torch.std_mean(torch.stack([_shares(per_pixel(each)) for each in maps]), 0, correction=0)
         with torch.no_grad():
-            outputs = torch.stack([logits, *(other(x) for other, _ in others)]).softmax(2)
+            outputs = probabilities(torch.stack([logits, *(other(x) for other, _ in others)]))
         self.keep(
             inputs=x,
             mean=mean,
