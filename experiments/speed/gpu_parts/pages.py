@@ -1,0 +1,74 @@
+"""The figures as a page, as a table and as a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from gpu_parts import machine
+from gpu_parts.isolation import Outcome
+from gpu_parts.picture import draw
+from gpu_parts.sheet import NOTE, Cell, Scale
+from gpu_parts.words import HEADINGS, INTRODUCTIONS
+
+COLUMNS = ["part", "table", "row", "column", "value"]
+
+
+def write(
+    lines: Sequence[Mapping[str, Cell]], outcomes: Sequence[Outcome], waiting: Sequence[str], scale: Scale, path: Path
+) -> None:
+    """All that was found so far, into path.md, .csv and .png. waiting: parts that are still to come."""
+    found = pd.DataFrame(lines, columns=COLUMNS)
+    facts = found[found["table"] == machine.TABLE].set_index("row")["value"].to_dict()
+    title = titled(scale, facts)
+    found.assign(device=facts.get("name", scale.device)).to_csv(path.with_suffix(".csv"), index=False)
+    sections = [f"# {title}", INTRODUCTIONS[scale.device], ended(outcomes, waiting)]
+    for table in found["table"].drop_duplicates():
+        rows = found[found["table"] == table]
+        heading = [f"## {HEADINGS[table]}"] if table in HEADINGS else []
+        sections += [*heading, f"### {table}", *([INTRODUCTIONS[table]] if table in INTRODUCTIONS else []), markdown(rows)]
+    path.with_suffix(".md").write_text("\n\n".join(sections) + "\n")
+    draw(found, title, path.with_suffix(".png"))
+
+
+def titled(scale: Scale, facts: Mapping[str, object]) -> str:
+    """What was measured, and on what."""
+    small = ", the least of everything" if scale.size == "smoke" else ""
+    if scale.device == "cuda":
+        return f"On a GPU: {facts.get('name', 'unknown')}{small}"
+    return f"CPU figures: the program for a GPU, rehearsed smaller on {facts.get('name', 'a CPU')}{small}"
+
+
+def ended(outcomes: Sequence[Outcome], waiting: Sequence[str]) -> str:
+    """How each part ended."""
+    rows = [[o.part, f"{o.seconds:.0f}", f"{o.limit:.0f}", o.reason or "done"] for o in outcomes]
+    rows += [[name, "", "", "not begun yet"] for name in waiting]
+    total = f"{sum(o.seconds for o in outcomes):.0f} seconds altogether."
+    return f"## How each part ended\n\n{total}\n\n" + lines_of(["part", "seconds", "limit", "how it ended"], rows)
+
+
+def markdown(rows: pd.DataFrame) -> str:
+    """One table; what is said of its rows follows in its last column."""
+    cells = rows.drop_duplicates(["row", "column"], keep="last")
+    names, columns = cells["row"].drop_duplicates(), cells["column"].drop_duplicates()
+    columns = [*(c for c in columns if c != NOTE), *([NOTE] if NOTE in set(columns) else [])]
+    at = cells.set_index(["row", "column"])["value"].to_dict()
+    return lines_of(["", *columns], [[name, *(shown(at.get((name, column), "")) for column in columns)] for name in names])
+
+
+def lines_of(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    ruled = [list(head), [":--", *["--:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in ruled)
+
+
+def shown(value: object) -> str:
+    """Three digits of a number; words as they are."""
+    if not isinstance(value, float):
+        return str(value)
+    if math.isnan(value):
+        return "n.a."
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
