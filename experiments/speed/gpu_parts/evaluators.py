@@ -28,7 +28,7 @@ SMALLER = {
     "naopc": ("metric.naopc.beam=2", "+metric.naopc.unit._target_=lrp_bench.metrics.flipping.Patches", "+metric.naopc.unit.size=8"),
     "robustness": ("metric.robustness.draws=3", "metric.robustness.removals=10"),
     "smprt": ("metric.smprt.draws=3",),
-    "uncertainty": ("metric.uncertainty.members=3",),
+    "uncertainty": ("metric.uncertainty.members=2",),
     "selection": ("metric.selection.shares=[25]",),
 }
 
@@ -109,7 +109,8 @@ def evaluated(name: str, setup: Setup) -> Evaluation:
 def configured(name: str, dataset: str) -> Any:
     """The metric as conf/ has it, smaller where it is made for large pictures."""
     sizes = ["dataset.mean=0", "dataset.std=0.25"] if dataset == "digits" else []
-    return configure(f"metric=[{name}]", f"dataset={dataset}", "baselines=gradient", *sizes, *SMALLER.get(name, ()))
+    baselines = f"baselines={'gradient' if name == 'agreement' else 'none'}"
+    return configure(f"metric=[{name}]", f"dataset={dataset}", baselines, *sizes, *SMALLER.get(name, ()))
 
 
 def _typed(x: Tensor, setup: Setup) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gpu_parts.setups import NETWORKS, Setup, exact
 from gpu_parts.sheet import Cell, Scale, Sheet
@@ -16,7 +16,6 @@ from lrp_bench.chance import Purpose
 from lrp_bench.engine import LRP
 from lrp_bench.engine.composites import AttnLRP, EpsilonPlus
 from lrp_bench.engine.rules import AlphaBeta, Epsilon
-from lrp_bench.metrics.memory import LiveTensors
 
 DRAWS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "bits": lambda x: chance.bits(x, 1000, 7, Purpose.INPUT_NOISE),
@@ -36,7 +35,7 @@ def main(sheet: Sheet, scale: Scale) -> None:
     exact()
     for name, draw in DRAWS.items():
         sheet.attempt("Draws", name, partial(drawn, draw, scale.device))
-    networks = ["residual CNN"] if scale.size == "smoke" else ["residual CNN", "ViT"]
+    networks = ["residual CNN"] if scale.size != "gpu" else ["residual CNN", "ViT"]
     for network in networks:
         for rule in RULES:
             row = f"{rule}, {network}"
@@ -65,22 +64,18 @@ def held(network: str, rule: str, device: str) -> Mapping[str, Cell]:
             dict(lrp(x).ledger)
 
     explain(2)
-    before, after = counted(lambda: explain(1), device), counted(lambda: explain(TIMES), device)
-    return {"bytes held by one more": before, f"bytes held by {TIMES} more": after}
+    before = in_use(device)
+    explain(1)
+    one = in_use(device) - before
+    explain(TIMES)
+    return {"bytes held by one more": one, f"bytes held by {TIMES + 1} more": in_use(device) - before}
 
 
-def counted(work: Callable[[], None], device: str) -> int:
-    """Bytes of tensors that a work leaves behind."""
+def in_use(device: str) -> int:
+    """Bytes of tensors: on a GPU as its allocator counts them, on a CPU those that Python holds."""
     gc.collect()
     if device == "cuda":
         torch.cuda.synchronize()
-        before = torch.cuda.memory_allocated()
-        work()
-        gc.collect()
-        torch.cuda.synchronize()
-        return torch.cuda.memory_allocated() - before
-    live = LiveTensors(torch.device(device))
-    with live:
-        work()
-    gc.collect()
-    return live.held
+        return torch.cuda.memory_allocated()
+    held = [each.untyped_storage() for each in gc.get_objects() if type(each) in (Tensor, nn.Parameter)]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in held}.values())
