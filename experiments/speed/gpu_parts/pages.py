@@ -12,8 +12,9 @@ from gpu_parts import machine
 from gpu_parts.isolation import Outcome
 from gpu_parts.picture import draw
 from gpu_parts.sheet import NOTE, Cell, Scale
-from gpu_parts.words import HEADINGS, INTRODUCTIONS
+from gpu_parts.words import HEADINGS, INTRODUCTIONS, introduction
 
+WORDS = {NOTE, "how it ended", "options", "value", "what the user sees", "which", "operators without a deterministic form"}
 COLUMNS = ["part", "table", "row", "column", "value"]
 
 
@@ -25,11 +26,14 @@ def write(
     facts = found[found["table"] == machine.TABLE].set_index("row")["value"].to_dict()
     title = titled(scale, facts)
     found.assign(device=facts.get("name", scale.device)).to_csv(path.with_suffix(".csv"), index=False)
-    sections = [f"# {title}", INTRODUCTIONS[scale.device], ended(outcomes, waiting)]
+    sections = [f"# {title}", INTRODUCTIONS[scale.device], f"![{title}]({path.name}.png)", ended(outcomes, waiting)]
+    told: set[str] = set()
     for table in found["table"].drop_duplicates():
-        rows = found[found["table"] == table]
         heading = [f"## {HEADINGS[table]}"] if table in HEADINGS else []
-        sections += [*heading, f"### {table}", *([INTRODUCTIONS[table]] if table in INTRODUCTIONS else []), markdown(rows)]
+        said = [text for text in (*heading, *introduction(table)) if text not in told]
+        told.update(said)
+        words = [f"### {table}", *(text for text in said if text not in heading)]
+        sections += [*(text for text in heading if text in said), *words, markdown(found[found["table"] == table])]
     path.with_suffix(".md").write_text("\n\n".join(sections) + "\n")
     draw(found, title, path.with_suffix(".png"))
 
@@ -46,7 +50,7 @@ def ended(outcomes: Sequence[Outcome], waiting: Sequence[str]) -> str:
     """How each part ended."""
     rows = [[o.part, f"{o.seconds:.0f}", f"{o.limit:.0f}", o.reason or "done"] for o in outcomes]
     rows += [[name, "", "", "not begun yet"] for name in waiting]
-    total = f"{sum(o.seconds for o in outcomes):.0f} seconds altogether."
+    total = f"{sum(o.seconds for o in outcomes):.0f} seconds altogether. Each part ran in a process of its own."
     return f"## How each part ended\n\n{total}\n\n" + lines_of(["part", "seconds", "limit", "how it ended"], rows)
 
 
@@ -61,7 +65,7 @@ def markdown(rows: pd.DataFrame) -> str:
 
 def lines_of(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
-    ruled = [list(head), [":--", *["--:"] * (len(head) - 1)], *rows]
+    ruled = [list(head), [":--", *(":--" if name in WORDS else "--:" for name in head[1:])], *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in ruled)
 
 

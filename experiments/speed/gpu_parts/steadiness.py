@@ -68,7 +68,7 @@ def held(network: str, rule: str, device: str) -> Mapping[str, Cell]:
     explain(1)
     one = in_use(device) - before
     explain(TIMES)
-    return {"bytes held by one more": one, f"bytes held by {TIMES + 1} more": in_use(device) - before}
+    return {"bytes held after one more": one, f"after {TIMES + 1} more": in_use(device) - before}
 
 
 def in_use(device: str) -> int:
