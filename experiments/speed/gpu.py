@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
-from gpu_parts import machine
 from gpu_parts.isolation import Outcome, Part, run_part, run_parts, started_by
 from gpu_parts.pages import write
 from gpu_parts.sheet import Scale, read
@@ -65,7 +64,10 @@ def main(arguments: Sequence[str] | None = None, parts: Sequence[Part] = PARTS) 
 
         def told(outcomes: Sequence[Outcome]) -> None:
             ended = outcomes[-1]
-            print(f"{time.time() - began:5.0f} s  {ended.part}: {ended.reason or 'done'}, {ended.seconds:.0f} s", flush=True)
+            print(
+                f"{time.time() - began:5.0f} s  {ended.part}: {ended.reason or 'done'}, {ended.seconds:.0f} s",
+                flush=True,
+            )
             every = [first, *outcomes]
             waiting = [part.name for part in chosen[len(outcomes) :]]
             lines = [line for each in every for line in read(folder / f"{each.part}.jsonl")]

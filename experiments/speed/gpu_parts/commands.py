@@ -26,7 +26,7 @@ class Done:
 
 
 def bench(outputs: Path, *arguments: str, seconds: float, before: str = "") -> Done:
-    """python -m lrp_bench with these arguments. before: statements of Python that are run first, in the same process."""
+    """Python -m lrp_bench with these arguments. before: statements of Python that are run first, in the same process."""
     start = ["-c", f"{before}; from lrp_bench.cli import main; main()"] if before else ["-m", "lrp_bench"]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, "MLFLOW_DISABLE_TELEMETRY": "true", "COLUMNS": "200"}
@@ -41,5 +41,7 @@ def bench(outputs: Path, *arguments: str, seconds: float, before: str = "") -> D
 def scores(outputs: Path) -> Mapping[str, pd.DataFrame]:
     """Of the latest sweep: job -> the values of its samples."""
     sweep = max((outputs / "sweeps").iterdir(), key=lambda path: path.name)
-    found = {str(path.parent.relative_to(sweep)): pd.read_parquet(path) for path in sorted(sweep.rglob("scores.parquet"))}
+    found = {
+        str(path.parent.relative_to(sweep)): pd.read_parquet(path) for path in sorted(sweep.rglob("scores.parquet"))
+    }
     return {job: table.set_index("sample").select_dtypes("number") for job, table in found.items()}

@@ -105,5 +105,7 @@ def _why(code: int | None, log: Path) -> str:
         return ""
     if code < 0:
         return f"ended by the system, {signal.Signals(-code).name}: perhaps for want of memory"
-    said = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.exists() else []
+    said = (
+        [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.exists() else []
+    )
     return f"failed: {said[-1]}"[:300] if said else f"ended with exit code {code}"

@@ -22,7 +22,11 @@ def main(sheet: Sheet, scale: Scale) -> None:
     torch.zeros(1, device=wanted)
     found = {"device": wanted, "name": name(wanted), "processor": processor(), "threads": str(torch.get_num_threads())}
     if wanted == "cuda":
-        found |= {"driver": driver(), "CUDA of torch": str(torch.version.cuda), "cuDNN": str(torch.backends.cudnn.version())}
+        found |= {
+            "driver": driver(),
+            "CUDA of torch": str(torch.version.cuda),
+            "cuDNN": str(torch.backends.cudnn.version()),
+        }
         found["memory of the device, GiB"] = f"{torch.cuda.get_device_properties(0).total_memory / 2**30:.1f}"
     found |= {"Python": platform.python_version(), "system": platform.platform()}
     for what, value in (found | {package: installed(package) for package in PACKAGES}).items():

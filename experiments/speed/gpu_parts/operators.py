@@ -31,7 +31,9 @@ def main(sheet: Sheet, scale: Scale) -> None:
     missing = [row for row in calls.OPERATORS if row not in done]
     sheet.put("Coverage of the table of operators", "rows of the table", number=len(calls.OPERATORS))
     sheet.put("Coverage of the table of operators", "compared here", number=len(done))
-    sheet.put("Coverage of the table of operators", "not compared", number=len(missing), note=", ".join(missing) or "none")
+    sheet.put(
+        "Coverage of the table of operators", "not compared", number=len(missing), note=", ".join(missing) or "none"
+    )
 
 
 def cases() -> ModuleType:

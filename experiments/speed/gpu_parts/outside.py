@@ -32,7 +32,9 @@ def main(sheet: Sheet, scale: Scale) -> None:
             run(cfg, folder=folder / rule)
 
         job("epsilon")
-        sheet.attempt(TABLE, "rule=alphabeta and the random row", lambda: shares(lambda: job("alphabeta"), scale.device))
+        sheet.attempt(
+            TABLE, "rule=alphabeta and the random row", lambda: shares(lambda: job("alphabeta"), scale.device)
+        )
         for name, cells in largest(lambda: job("zplus")).items():
             sheet.put(PARTS, name, **cells)
 

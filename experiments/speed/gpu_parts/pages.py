@@ -14,7 +14,15 @@ from gpu_parts.picture import draw
 from gpu_parts.sheet import NOTE, Cell, Scale
 from gpu_parts.words import HEADINGS, INTRODUCTIONS, introduction
 
-WORDS = {NOTE, "how it ended", "options", "value", "what the user sees", "which", "operators without a deterministic form"}
+WORDS = {
+    NOTE,
+    "how it ended",
+    "options",
+    "value",
+    "what the user sees",
+    "which",
+    "operators without a deterministic form",
+}
 COLUMNS = ["part", "table", "row", "column", "value"]
 
 
@@ -60,7 +68,9 @@ def markdown(rows: pd.DataFrame) -> str:
     names, columns = cells["row"].drop_duplicates(), cells["column"].drop_duplicates()
     columns = [*(c for c in columns if c != NOTE), *([NOTE] if NOTE in set(columns) else [])]
     at = cells.set_index(["row", "column"])["value"].to_dict()
-    return lines_of(["", *columns], [[name, *(shown(at.get((name, column), "")) for column in columns)] for name in names])
+    return lines_of(
+        ["", *columns], [[name, *(shown(at.get((name, column), "")) for column in columns)] for name in names]
+    )
 
 
 def lines_of(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -77,7 +77,9 @@ def throughput(axes: Axes, times: dict[str, pd.DataFrame]) -> None:
     if not axes.lines:
         nothing(axes, "Samples a second")
         return
-    axes.set(xscale="log", yscale="log", xlabel="batch", ylabel="samples a second", title="LRP-epsilon beside a gradient")
+    axes.set(
+        xscale="log", yscale="log", xlabel="batch", ylabel="samples a second", title="LRP-epsilon beside a gradient"
+    )
     batches = sorted({batch for table in times.values() if len(table) for batch in table["batch"]})
     axes.set_xticks(batches, [f"{batch:.0f}" for batch in batches])
     axes.minorticks_off()

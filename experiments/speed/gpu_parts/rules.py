@@ -7,15 +7,11 @@ from functools import cache, partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from gpu_parts.setups import DTYPES, NETWORKS, Setup, differences, exact, gathered
+from gpu_parts.setups import DTYPES, Setup, captured, differences, exact, gathered, under
 from gpu_parts.sheet import Cell, Scale, Sheet
 from lrp_bench.cli import CONF, configure
 from lrp_bench.contracts import Explanation
-from lrp_bench.engine import LRP
-from lrp_bench.engine.composites import Composite, Uniform
-from lrp_bench.engine.rules import Epsilon
 from lrp_bench.run import build
 
 TABLE = "Rules and composites"
@@ -48,20 +44,9 @@ def configured(rule: str) -> Any:
 def explained(rule: Any, network: str, setup: Setup) -> Explanation:
     """By a network whose weights are the same everywhere, for a class that no rounding changes."""
     lrp, x = captured(network, setup)
-    lrp.composite = rule if isinstance(rule, Composite) else Uniform(rule)
-    with torch.no_grad():  # so that the engine binds its program anew, now under this rule
-        next(lrp.model.parameters()).mul_(1)
-    e = lrp(x, 1)
+    e = under(lrp, rule)(x, 1)
     e.ledger.keys()
     return e
-
-
-@cache
-def captured(network: str, setup: Setup) -> tuple[LRP, Tensor]:
-    """Captured once for all rules."""
-    make, samples = NETWORKS[network]
-    x = setup.moved(samples())
-    return LRP(setup.model(make), Epsilon(), example=x), x
 
 
 def open_by(e: Explanation) -> float:

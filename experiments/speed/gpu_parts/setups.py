@@ -5,13 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from gpu_parts.sheet import Cell
-from lrp_bench.models import LSTM, ViT
+from lrp_bench.contracts import Explanation
+from lrp_bench.engine import LRP
+from lrp_bench.engine.composites import Composite, Uniform
+from lrp_bench.engine.rules import Epsilon, Rule
+from lrp_bench.models import LSTM, MLP, SequenceLSTM, ViT
 
 T = TypeVar("T")
 TINY = 1e-3
@@ -27,7 +32,7 @@ class Setup:
     device: str
     dtype: torch.dtype
 
-    def model(self, build: Callable[[], nn.Module]) -> nn.Module:
+    def network(self, build: Callable[[], nn.Module]) -> nn.Module:
         """Made on the CPU from one seed, then moved."""
         torch.manual_seed(0)
         return copy.deepcopy(build()).to(self.device, self.dtype).eval().requires_grad_(requires_grad=False)
@@ -46,7 +51,7 @@ def gathered(device: str, work: Callable[[Setup], T]) -> dict[str, T]:
 
 
 def difference(a: Tensor | Mapping[str, Tensor], b: Tensor | Mapping[str, Tensor]) -> float:
-    """max |a - b| / max |b| in float64, of several tensors the largest; infinite where one is finite and one is not.
+    """Max |a - b| / max |b| in float64, of several tensors the largest; infinite where one is finite and one is not.
 
     Where all of b is below TINY, rounding errors say, TINY is the unit.
     """
@@ -81,7 +86,11 @@ class Residual(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.norm, self.conv = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, padding=1)
+        self.stem, self.norm, self.conv = (
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.Conv2d(8, 8, 3, padding=1),
+        )
         self.pool, self.hidden, self.head = nn.MaxPool2d(2), nn.Linear(128, 32), nn.Linear(32, CLASSES)
         nn.init.uniform_(self.norm.running_var, 0.5, 2.0)
         nn.init.normal_(self.norm.running_mean, std=0.1)
@@ -93,9 +102,9 @@ class Residual(nn.Module):
         return self.head(torch.relu(self.hidden(nn.functional.adaptive_avg_pool2d(h, 4).flatten(1))))
 
 
-def pictures() -> Tensor:
-    """(batch, *SHAPE)."""
-    return torch.randn(BATCH, *SHAPE, generator=torch.Generator().manual_seed(1))
+def drawn(*shape: int) -> Tensor:
+    """(batch, *shape)."""
+    return torch.randn(BATCH, *shape, generator=torch.Generator().manual_seed(len(shape)))
 
 
 def words() -> Tensor:
@@ -106,7 +115,38 @@ def words() -> Tensor:
 
 
 NETWORKS: Mapping[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
-    "residual CNN": (Residual, pictures),
-    "ViT": (lambda: ViT(SHAPE, CLASSES, patch=4, features=16, heads=2, blocks=1, hidden=32, dropout=0.0), pictures),
+    "residual CNN": (Residual, lambda: drawn(*SHAPE)),
+    "ViT": (lambda: ViT(SHAPE, CLASSES, 4, features=16, heads=2, blocks=1, hidden=32), lambda: drawn(*SHAPE)),
     "LSTM": (lambda: LSTM([12], CLASSES, vocabulary=50, embedding=8, hidden=8, dropout=0.0), words),
+    "LSTM of numbers": (lambda: SequenceLSTM([12], 1, features=3), lambda: drawn(12)),
+    "MLP of a table": (lambda: MLP([4], 3, hidden=[16]), lambda: drawn(4)),
 }
+
+
+@cache
+def captured(network: str, setup: Setup) -> tuple[LRP, Tensor]:
+    """The engine on one of NETWORKS, captured once for all that follows, and its samples."""
+    build, samples = NETWORKS[network]
+    x = setup.moved(samples())
+    return LRP(setup.network(build), Epsilon(), example=x), x
+
+
+def under(lrp: LRP, rule: Rule | Composite) -> LRP:
+    """The same capture under another rule."""
+    other = copy.copy(lrp)
+    other.composite = Uniform(rule) if isinstance(rule, Rule) else rule
+    other._captured = {}
+    return other
+
+
+class Method:
+    """The engine as an explainer: of the captured model, and of any other that an evaluator makes."""
+
+    follows_weights = True
+
+    def __init__(self, lrp: LRP, model: nn.Module, example: Tensor) -> None:
+        self.lrp = lrp if model is lrp.model else LRP(model, lrp.composite, example=example)
+
+    def explain(self, inputs: Tensor, target: Tensor | None = None) -> Explanation:
+        """A batch."""
+        return self.lrp(inputs, target)

@@ -32,13 +32,19 @@ class Sheet:
         """Fill cells of a row of a table; `_` in a column's name stands for a blank."""
         with self.file.open("a") as out:
             for column, value in cells.items():
-                line = {"part": self.part, "table": table, "row": row, "column": column.replace("_", " "), "value": value}
+                line = {
+                    "part": self.part,
+                    "table": table,
+                    "row": row,
+                    "column": column.replace("_", " "),
+                    "value": value,
+                }
                 out.write(json.dumps(line) + "\n")
 
     def attempt(self, table: str, row: str, work: Callable[[], Mapping[str, Cell]]) -> bool:
         """Fill a row with what work returns, or with the reason why it holds nothing; whether it holds something."""
         if time.time() > self.ends:
-            self.put(table, row, note="left out: the time of this part was used up")
+            self.put(table, "the rest", note="left out: the time of this part was used up")
             return False
         try:
             found = work()

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from gpu_parts.commands import bench
-from gpu_parts.setups import exact
+from gpu_parts.setups import Method, exact
 from gpu_parts.sheet import Cell, Scale, Sheet
 from lrp_bench.contracts import Explanation
 from lrp_bench.engine import LRP
@@ -55,7 +55,11 @@ def crowded(scale: Scale, ends: float) -> Mapping[str, Cell]:
     words = [line.strip() for line in done.said if "emory" in line]
     told = words[0] if words else " / ".join(done.said[-2:])
     advised = any("batch_size" in line for line in words)
-    cells: dict[str, Cell] = {"exit code": done.code, "says what to do": "yes" if advised else "no", "seconds": done.seconds}
+    cells: dict[str, Cell] = {
+        "exit code": done.code,
+        "says what to do": "yes" if advised else "no",
+        "seconds": done.seconds,
+    }
     return cells | {"what the user sees": told[:300]}
 
 
@@ -67,18 +71,7 @@ def setting(scale: Scale) -> tuple[torch.nn.Module, Explanation, Context]:
     lrp = LRP(model, Epsilon(), example=x[:2])
     e = lrp(x[:8]) if len(x) <= 8 else lrp(x)
     plain = Explanation(e.inputs, e.logits, e.target, e.score, e.relevance)
-    return model, plain, Context(model, method=Method(lrp), background=x[:8])
-
-
-class Method:
-    """The engine as an explainer."""
-
-    def __init__(self, lrp: LRP) -> None:
-        self.lrp = lrp
-
-    def explain(self, inputs: torch.Tensor, target: torch.Tensor | None = None) -> Explanation:
-        """By the engine."""
-        return self.lrp(inputs, target)
+    return model, plain, Context(model, method=Method(lrp, model, x), background=x[:8])
 
 
 def flipped(scale: Scale, bound: int) -> Mapping[str, Cell]:

@@ -9,11 +9,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from gpu_parts.setups import NETWORKS, Setup, exact
+from gpu_parts.setups import Setup, captured, exact, under
 from gpu_parts.sheet import Cell, Scale, Sheet
 from lrp_bench import chance
 from lrp_bench.chance import Purpose
-from lrp_bench.engine import LRP
 from lrp_bench.engine.composites import AttnLRP, EpsilonPlus
 from lrp_bench.engine.rules import AlphaBeta, Epsilon
 
@@ -54,10 +53,8 @@ def drawn(draw: Callable[[Tensor], Tensor], device: str) -> Mapping[str, Cell]:
 
 def held(network: str, rule: str, device: str) -> Mapping[str, Cell]:
     """Bytes on the device after the first explanations and after the last, ledgers looked at."""
-    make, samples = NETWORKS[network]
-    setup = Setup(device, torch.float32)
-    model, x = setup.model(make), setup.moved(samples())
-    lrp = LRP(model, RULES[rule], example=x)
+    lrp, x = captured(network, Setup(device, torch.float32))
+    lrp = under(lrp, RULES[rule])
 
     def explain(times: int) -> None:
         for _ in range(times):

@@ -84,7 +84,13 @@ def trained(scale: Scale, precision: str) -> Mapping[str, Cell]:
     pictures, batch = PICTURES[scale.size], BATCH[scale.size]
     with tempfile.TemporaryDirectory() as kept:
         cfg = configure(
-            *("dataset=synthetic", "dataset.shape=[3,32,32]", f"dataset.train={pictures}", "dataset.test=64", "samples=10"),
+            *(
+                "dataset=synthetic",
+                "dataset.shape=[3,32,32]",
+                f"dataset.train={pictures}",
+                "dataset.test=64",
+                "samples=10",
+            ),
             *("dataset.classes=10", f"trainer.batch_size={batch}", f"trainer.max_epochs={EPOCHS}", "model=minivgg"),
             *(f"device={scale.device}", f"trainer.accelerator={'gpu' if scale.device == 'cuda' else 'cpu'}"),
             *(f"trainer.precision={precision}", "tracker=memory", f"paths.outputs={kept}"),
@@ -93,4 +99,9 @@ def trained(scale: Scale, precision: str) -> Mapping[str, Cell]:
         metrics = Study(cfg, None).fitted(nn.Module.eval).metrics
         whole = time.perf_counter() - began
     seen = 0.9 * pictures * metrics["epochs"]
-    return {"batch": batch, "seconds": metrics["seconds"], "pictures a second": seen / metrics["seconds"], "with data": whole}
+    return {
+        "batch": batch,
+        "seconds": metrics["seconds"],
+        "pictures a second": seen / metrics["seconds"],
+        "with data": whole,
+    }
