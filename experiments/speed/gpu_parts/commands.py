@@ -26,7 +26,7 @@ class Done:
 
 
 def bench(outputs: Path, *arguments: str, seconds: float, before: str = "") -> Done:
-    """Python -m lrp_bench with these arguments. before: statements of Python that are run first, in the same process."""
+    """Run the command with these arguments. before: Python that is run first, in the same process."""
     start = ["-c", f"{before}; from lrp_bench.cli import main; main()"] if before else ["-m", "lrp_bench"]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, "MLFLOW_DISABLE_TELEMETRY": "true", "COLUMNS": "200"}

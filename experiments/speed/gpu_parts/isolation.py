@@ -15,6 +15,7 @@ from pathlib import Path
 
 from gpu_parts.sheet import Scale, Sheet
 
+ENDED = "How each part ended"
 LEAST = 4.0  # seconds, below which no part is begun
 PRELOADED = ["torch", "torchvision", "pandas", "lrp_bench.engine", "lrp_bench.metrics"]  # none of them touches a GPU
 
@@ -90,7 +91,12 @@ def _work(target: str, sheet: Sheet, scale: Scale, log: Path) -> None:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
     module, function = target.split(":")
-    getattr(importlib.import_module(module), function)(sheet, scale)
+    try:
+        getattr(importlib.import_module(module), function)(sheet, scale)
+    finally:
+        spent = os.times()
+        own, started = spent.user + spent.system, spent.children_user + spent.children_system
+        sheet.put(ENDED, sheet.part, processor_seconds=own + started)
 
 
 def _end(pid: int | None) -> None:

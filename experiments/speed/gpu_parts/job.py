@@ -56,14 +56,17 @@ def undetermined(done: Done) -> list[str]:
 
 def beside(these: Mapping[str, pd.DataFrame], those: Mapping[str, pd.DataFrame]) -> Mapping[str, Cell]:
     """Every value of every sample, and the means of the table."""
-    a, b = (pd.concat({job: table.stack() for job, table in each.items()}) for each in (these, those))
-    a, b = a.align(b)
-    same = (a == b) | (a.isna() & b.isna())
-    means = (a - b).groupby(level=[0, 2]).mean().abs()
+    apart, same, values = {}, 0, 0
+    for job, b in those.items():
+        a = these[job].loc[b.index, b.columns]
+        same += int(((a == b) | (a.isna() & b.isna())).to_numpy().sum())
+        values += a.size
+        apart |= {f"{name} of job {job}": (column.abs().max(), abs(column.mean())) for name, column in (a - b).items()}
+    found = pd.DataFrame(apart, index=["value", "mean"]).T.fillna(0.0)
     return {
-        "values": len(a),
-        "bit for bit the same": int(same.sum()),
-        "largest difference of a value": float((a - b).abs().max()),
-        "of a mean": float(means.max()),
-        "which": " of job ".join(reversed(means.idxmax())),
+        "values": values,
+        "bit for bit the same": same,
+        "largest difference of a value": float(found["value"].max()),
+        "of a mean": float(found["mean"].max()),
+        "which": str(found["mean"].idxmax()) if found["mean"].max() else "none",
     }

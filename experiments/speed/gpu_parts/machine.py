@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
@@ -20,7 +21,13 @@ def main(sheet: Sheet, scale: Scale) -> None:
     """Name device, driver and libraries."""
     wanted = scale.device if scale.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     torch.zeros(1, device=wanted)
-    found = {"device": wanted, "name": name(wanted), "processor": processor(), "threads": str(torch.get_num_threads())}
+    found = {
+        "device": wanted,
+        "name": name(wanted),
+        "processor": processor(),
+        "threads": str(torch.get_num_threads()),
+        "at the start": f"{os.getloadavg()[0]:.1f} processes at work, for {os.cpu_count()} processors",
+    }
     if wanted == "cuda":
         found |= {
             "driver": driver(),

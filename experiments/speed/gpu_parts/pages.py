@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from gpu_parts import machine
-from gpu_parts.isolation import Outcome
+from gpu_parts.isolation import ENDED, Outcome
 from gpu_parts.picture import draw
 from gpu_parts.sheet import NOTE, Cell, Scale
 from gpu_parts.words import HEADINGS, INTRODUCTIONS, introduction
@@ -34,9 +34,14 @@ def write(
     facts = found[found["table"] == machine.TABLE].set_index("row")["value"].to_dict()
     title = titled(scale, facts)
     found.assign(device=facts.get("name", scale.device)).to_csv(path.with_suffix(".csv"), index=False)
-    sections = [f"# {title}", INTRODUCTIONS[scale.device], f"![{title}]({path.name}.png)", ended(outcomes, waiting)]
+    sections = [
+        f"# {title}",
+        INTRODUCTIONS[scale.device],
+        f"![{title}]({path.name}.png)",
+        ended(outcomes, waiting, found[found["table"] == ENDED]),
+    ]
     told: set[str] = set()
-    for table in found["table"].drop_duplicates():
+    for table in found.loc[found["table"] != ENDED, "table"].drop_duplicates():
         heading = [f"## {HEADINGS[table]}"] if table in HEADINGS else []
         said = [text for text in (*heading, *introduction(table)) if text not in told]
         told.update(said)
@@ -54,12 +59,14 @@ def titled(scale: Scale, facts: Mapping[str, object]) -> str:
     return f"CPU figures: the program for a GPU, rehearsed smaller on {facts.get('name', 'a CPU')}{small}"
 
 
-def ended(outcomes: Sequence[Outcome], waiting: Sequence[str]) -> str:
-    """How each part ended."""
-    rows = [[o.part, f"{o.seconds:.0f}", f"{o.limit:.0f}", o.reason or "done"] for o in outcomes]
-    rows += [[name, "", "", "not begun yet"] for name in waiting]
+def ended(outcomes: Sequence[Outcome], waiting: Sequence[str], spent: pd.DataFrame) -> str:
+    """How each part ended, and what it took."""
+    used = spent.set_index("row")["value"]
+    took = {o.part: [f"{o.seconds:.0f}", f"{used[o.part]:.0f}" if o.part in used else "unknown"] for o in outcomes}
+    rows = [[o.part, *took[o.part], f"{o.limit:.0f}", o.reason or "done"] for o in outcomes]
+    rows += [[name, "", "", "", "not begun yet"] for name in waiting]
     total = f"{sum(o.seconds for o in outcomes):.0f} seconds altogether. Each part ran in a process of its own."
-    return f"## How each part ended\n\n{total}\n\n" + lines_of(["part", "seconds", "limit", "how it ended"], rows)
+    return f"## {ENDED}\n\n{total}\n\n" + lines_of(["part", "seconds", "of a processor", "limit", "how it ended"], rows)
 
 
 def markdown(rows: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""What numbers of fewer digits, another layout, graphs and compilers change: in time, in memory and in what comes out."""
+"""What fewer digits, another layout, graphs and compilers change: in time, in memory and in what comes out."""
 
 from __future__ import annotations
 
