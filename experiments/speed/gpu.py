@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -52,6 +54,7 @@ def main(arguments: Sequence[str] | None = None, parts: Sequence[Part] = PARTS) 
     unknown = sorted(set(options.only or ()) - {part.name for part in parts})
     if unknown:
         parser.error(f"expected parts among those of --help, got {', '.join(unknown)}: correct --only")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a part that runs is ended, too
     options.out.mkdir(parents=True, exist_ok=True)
     began = time.time()
     with tempfile.TemporaryDirectory() as kept:

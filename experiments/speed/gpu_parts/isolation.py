@@ -76,11 +76,13 @@ def run_part(part: Part, scale: Scale, folder: Path, limit: float, context: Base
     sheet = Sheet(folder / f"{part.name}.jsonl", part.name, began + 0.8 * limit)
     process = context.Process(target=_work, args=(part.target, sheet, scale, log))
     process.start()
-    process.join(limit)
-    stopped = process.is_alive()
-    _end(process.pid)
-    process.kill()
-    process.join()
+    try:
+        process.join(limit)
+        stopped = process.is_alive()
+    finally:  # also where this program itself is stopped
+        _end(process.pid)
+        process.kill()
+        process.join()
     words = f"stopped at its limit of {limit:.0f} s" if stopped else _why(process.exitcode, log)
     return Outcome(part.name, time.time() - began, limit, words)
 

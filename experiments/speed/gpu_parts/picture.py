@@ -11,6 +11,7 @@ mpl.use("Agg")
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 NETWORKS = ("vgg16", "resnet50", "vit_b_16", "causal")
 RIGHT = ("Rules and composites", "Operators", "Evaluators")
@@ -82,7 +83,7 @@ def throughput(axes: Axes, times: dict[str, pd.DataFrame]) -> None:
     )
     batches = sorted({batch for table in times.values() if len(table) for batch in table["batch"]})
     axes.set_xticks(batches, [f"{batch:.0f}" for batch in batches])
-    axes.minorticks_off()
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.legend(fontsize=9, ncols=2)
     axes.grid(alpha=0.3)
 
@@ -103,7 +104,7 @@ def differences(axes: Axes, found: pd.DataFrame) -> None:
     axes.set_yticks(range(len(RIGHT)), RIGHT)
     axes.set_ylim(len(RIGHT) - 0.4, -0.6)
     axes.set_title("How right: a dot for each rule, operator and evaluator")
-    axes.legend(fontsize=9, loc="lower center")
+    axes.legend(fontsize=9, loc="upper left")
     axes.grid(alpha=0.3)
 
 

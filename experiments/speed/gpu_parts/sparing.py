@@ -27,7 +27,7 @@ ON_GPU = "import torch; torch.cuda.set_per_process_memory_fraction(0.02)"
 ON_CPU = (
     "import resource, torch, lrp_bench.cli, lrp_bench.run; "
     "held = int(open('/proc/self/statm').read().split()[0]) * 4096; "
-    "resource.setrlimit(resource.RLIMIT_AS, (held + 1600 * 2**20,) * 2)"
+    "resource.setrlimit(resource.RLIMIT_AS, (held + 1200 * 2**20,) * 2)"
 )
 
 
@@ -44,10 +44,23 @@ def main(sheet: Sheet, scale: Scale) -> None:
 
 def crowded(scale: Scale, ends: float) -> Mapping[str, Cell]:
     """A job whose batch cannot fit, since nearly all of the memory is forbidden to it."""
+    pictures = 20000 if scale.device == "cuda" else 2000
     with tempfile.TemporaryDirectory() as kept:
         done = bench(
-            *(Path(kept), "dataset=synthetic", "dataset.shape=[3,32,32]", "dataset.train=64", "dataset.test=20000"),
-            *("samples=20000", "batch_size=20000", "model=minivgg", "trainer=fast", "metric=[conservation]"),
+            *(
+                Path(kept),
+                "dataset=synthetic",
+                "dataset.shape=[3,32,32]",
+                "dataset.train=64",
+                f"dataset.test={pictures}",
+            ),
+            *(
+                f"samples={pictures}",
+                f"batch_size={pictures}",
+                "model=minivgg",
+                "trainer=fast",
+                "metric=[conservation]",
+            ),
             *("baselines=none", "tracker=memory", f"device={scale.device}"),
             seconds=ends - time.time(),
             before=ON_GPU if scale.device == "cuda" else ON_CPU,
@@ -56,6 +69,7 @@ def crowded(scale: Scale, ends: float) -> Mapping[str, Cell]:
     told = words[0] if words else " / ".join(done.said[-2:])
     advised = any("batch_size" in line for line in words)
     cells: dict[str, Cell] = {
+        "pictures": pictures,
         "exit code": done.code,
         "says what to do": "yes" if advised else "no",
         "seconds": done.seconds,

@@ -69,7 +69,7 @@ INTRODUCTIONS = {
         "training goes through Lightning, validates and keeps the best epoch. *With data*: the "
         "seconds with making the data."
     ),
-    "A batch that is too large": ("Most of the memory is forbidden to the process, and 20,000 pictures are one batch."),
+    "A batch that is too large": "Most of the memory is forbidden to the process, and all pictures are one batch.",
     "max_batch bounds the peak": (
         "Peak memory of one evaluator on a batch of samples: it must follow max_batch until all that "
         "there is fits into one."

@@ -19,8 +19,8 @@ from lrp_bench.models import MiniVGG
 from lrp_bench.run import Study
 
 SHAPE = [3, 32, 32]
-IMAGES = {"gpu": 256, "cpu": 32, "smoke": 4}
-PICTURES = {"gpu": 45000, "cpu": 2000, "smoke": 64}
+IMAGES = {"gpu": 256, "cpu": 8, "smoke": 4}
+PICTURES = {"gpu": 45000, "cpu": 500, "smoke": 64}
 BATCH = {"gpu": 256, "cpu": 64, "smoke": 16}
 EPOCHS, STEPS = 2, 32
 CURVES, TRAINING = "Perturbation curves", "Training MiniVGG"
@@ -54,7 +54,7 @@ def curves(sheet: Sheet, scale: Scale) -> None:
         f"{STEPS + 1} forward passes of {images} pictures": forwards,
         f"a curve of {STEPS} steps over them": lambda: curve(model, x, relevance, target),
     }
-    found = timed(works, 1 if scale.size == "smoke" else 5, device)
+    found = timed(works, 5 if scale.size == "gpu" else 1, device)
     unit = found["seconds"].iloc[0] / (STEPS + 1)
     for name, row in found.iterrows():
         cells: dict[str, Cell] = {"seconds": row["seconds"], "forwards": row["seconds"] / unit, "peak MiB": row["MiB"]}
