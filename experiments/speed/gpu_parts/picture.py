@@ -84,7 +84,7 @@ def throughput(axes: Axes, times: dict[str, pd.DataFrame]) -> None:
     batches = sorted({batch for table in times.values() if len(table) for batch in table["batch"]})
     axes.set_xticks(batches, [f"{batch:.0f}" for batch in batches])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.legend(fontsize=9, ncols=2)
+    axes.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1))
     axes.grid(alpha=0.3)
 
 

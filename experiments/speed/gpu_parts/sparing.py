@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from lrp_bench.models import MiniVGG
 TOLD, BOUND = "A batch that is too large", "max_batch bounds the peak"
 SHAPE = [3, 32, 32]
 SAMPLES = {"gpu": 512, "cpu": 32, "smoke": 8}
+SHORT = re.compile("out of memory|allocate memory", re.IGNORECASE)
 ON_GPU = "import torch; torch.cuda.set_per_process_memory_fraction(0.02)"
 ON_CPU = (
     "import resource, torch, lrp_bench.cli, lrp_bench.run; "
@@ -65,16 +67,16 @@ def crowded(scale: Scale, ends: float) -> Mapping[str, Cell]:
             seconds=ends - time.time(),
             before=ON_GPU if scale.device == "cuda" else ON_CPU,
         )
-    words = [line.strip() for line in done.said if "emory" in line]
-    told = words[0] if words else " / ".join(done.said[-2:])
-    advised = any("batch_size" in line for line in words)
+    lines = [line.strip() for line in done.said if not line.startswith(("Error executing", "Set the environment"))]
+    first = next((place for place, line in enumerate(lines) if SHORT.search(line)), len(lines) - 3)
+    seen = re.sub(r"/\S+/", "", " / ".join(lines[first : first + 3])) if done.code else "no error"
     cells: dict[str, Cell] = {
         "pictures": pictures,
         "exit code": done.code,
-        "says what to do": "yes" if advised else "no",
+        "says what to do": "yes" if "batch_size" in seen else "no",
         "seconds": done.seconds,
     }
-    return cells | {"what the user sees": told[:300]}
+    return cells | {"what the user sees": seen[:400]}
 
 
 def setting(scale: Scale) -> tuple[torch.nn.Module, Explanation, Context]:

@@ -29,6 +29,8 @@ from lrp_bench.engine.rules import Rule
 SHOWN = {"resnet50": "epsilon", "vit_b_16": "AttnLRP", "causal": "AttnLRP"}
 COMPILED = {"gpu": ("vit_b_16", "resnet50"), "smoke": ("causal",)}
 TARGET = 1
+Preparation = Callable[[Any, Tensor], Callable[[Tensor], Tensor]]  # of a work: recorded, or compiled
+GRAPHS = "CUDA graphs"
 
 
 def main(sheet: Sheet, scale: Scale) -> None:
@@ -60,9 +62,7 @@ class Variants:
         if self.network.rules is CONVOLUTIONAL:
             last = {"memory_format": torch.channels_last}
             self.row("channels last", lambda: self.explained(copy.deepcopy(self.model).to(**last), self.x.to(**last)))
-        self.row("without checks", lambda: self.bare(lambda work, _: work))
-        if self.device.type == "cuda":
-            self.row("without checks, a CUDA graph", lambda: self.bare(graphed))
+        self.row("without checks", self.bare)
 
     def row(self, name: str, work: Callable[[], Mapping[str, Cell]]) -> None:
         """Fill it, or say why not."""
@@ -100,14 +100,14 @@ class Variants:
         finally:
             exact()
 
-    def bare(self, prepared: Callable[[Callable[[Tensor], Tensor], Tensor], Work | Callable[[Tensor], Tensor]]) -> Any:
+    def bare(self, prepared: Preparation | None = None) -> Mapping[str, Cell]:
         """What the engine made of the network, called with nothing that reads a value back from the device."""
-        module = propagator(self.model, self.rule, self.x)
+        work: Callable[[Tensor], Tensor] = partial(propagated, propagator(self.model, self.rule, self.x))
         began = time.perf_counter()
-        work = prepared(partial(propagated, module), self.x)
-        once = time.perf_counter() - began
+        work = prepared(work, self.x) if prepared else work
+        once: dict[str, Cell] = {"seconds once": time.perf_counter() - began} if prepared else {}
         apart = difference(work(self.x), LRP(self.model, self.rule, example=self.x)(self.x).relevance)
-        return self.times(partial(work, self.x)) | {"from float32": apart, "seconds once": once}
+        return self.times(partial(work, self.x)) | {"from float32": apart} | once
 
 
 def propagator(model: nn.Module, rule: Rule | Composite, x: Tensor) -> nn.Module:
@@ -145,6 +145,20 @@ def graphed(work: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[Tensor], T
     return replayed
 
 
+def recorded(sheet: Sheet, scale: Scale) -> None:
+    """CUDA graphs, apart from all else: a recording that fails may leave the device unusable for its process."""
+    exact()
+    for name in list(SHOWN)[:: 2 if scale.size == "smoke" else 1]:
+        if scale.device != "cuda":
+            sheet.put(GRAPHS, name, note="no GPU")
+            continue
+        variants = Variants(name, sheet, scale)
+        variants.table = f"{GRAPHS}: {name}, {SHOWN[name]}, batch of {len(variants.x)}"
+        variants.row("gradient", variants.plain)
+        variants.row("explanation without checks", variants.bare)
+        variants.row("explanation without checks, recorded and replayed", lambda v=variants: v.bare(graphed))
+
+
 def compiled(sheet: Sheet, scale: Scale) -> None:
     """torch.compile of a gradient and of an explanation, with what it costs once."""
     exact()
@@ -156,7 +170,7 @@ def compiled(sheet: Sheet, scale: Scale) -> None:
             variants.table = f"torch.compile: {name}{small}, {SHOWN[name]}, batch of {len(variants.x)}"
             variants.row("gradient", variants.plain)
             variants.row("gradient, compiled", partial(compiled_gradient, variants))
-            variants.row("explanation without checks", lambda v=variants: v.bare(lambda work, _: work))
+            variants.row("explanation without checks", variants.bare)
             variants.row("explanation without checks, compiled", lambda v=variants: v.bare(compiling))
 
 

@@ -86,6 +86,7 @@ BEGINNINGS = {
     "Explanations": EXPLANATIONS,
     "Variants": VARIANTS,
     "torch.compile": VARIANTS,
+    "CUDA graphs": VARIANTS,
 }
 
 

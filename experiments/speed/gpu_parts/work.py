@@ -20,7 +20,7 @@ from lrp_bench.run import Study
 
 SHAPE = [3, 32, 32]
 IMAGES = {"gpu": 256, "cpu": 8, "smoke": 4}
-PICTURES = {"gpu": 45000, "cpu": 500, "smoke": 64}
+PICTURES = {"gpu": 20000, "cpu": 500, "smoke": 64}
 BATCH = {"gpu": 256, "cpu": 64, "smoke": 16}
 EPOCHS, STEPS = 2, 32
 CURVES, TRAINING = "Perturbation curves", "Training MiniVGG"
