@@ -23,7 +23,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.engine.capture.arguments import call
-from lrp_bench.engine.capture.decompositions import DECOMPOSITIONS
+from lrp_bench.engine.capture.decompositions import DECOMPOSITIONS, check_bags
 from lrp_bench.engine.capture.graph import remove_unused
 from lrp_bench.engine.capture.outputs import FlatOutput, choose_output, named_leaves
 from lrp_bench.engine.capture.packing import traceable
@@ -150,6 +150,7 @@ def from_exported(
     exported: ExportedProgram, output: int | str | None = None, names: Sequence[str] | None = None
 ) -> Program:
     """The flat graph of an exported program; names: of its output tensors, where the program does not know them."""
+    check_bags(exported.graph)
     flat = exported.run_decompositions(dict(DECOMPOSITIONS))
     graph, copied, constants, weights = fx.Graph(), {}, {}, {}
     placeholders = {node.name: node for node in flat.graph.nodes if node.op == "placeholder"}
