@@ -24,6 +24,7 @@ from torch.nn.utils.rnn import PackedSequence
 from lrp_bench.contracts import BenchError
 from lrp_bench.engine.capture.aliases import decomposed
 from lrp_bench.engine.capture.arguments import call
+from lrp_bench.engine.capture.decompositions import check_bags
 from lrp_bench.engine.capture.graph import remove_unused
 from lrp_bench.engine.capture.older import put_right, reshaping
 from lrp_bench.engine.capture.outputs import FlatOutput, choose_output, named_leaves
@@ -159,6 +160,7 @@ def from_exported(
     whole: Collection[str] | None = None,
 ) -> Program:
     """The flat graph of an exported program; names: of its output tensors, where the program does not know them."""
+    check_bags(exported.graph)
     with put_right(), reshaping(exported.graph):
         flat = decomposed(exported, whole)
     graph, copied, constants, weights = fx.Graph(), {}, {}, {}

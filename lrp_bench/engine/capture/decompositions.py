@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lrp_bench.contracts import BenchError
+
 aten = torch.ops.aten
 
 
@@ -114,16 +116,35 @@ def embedding_bag(
     include_last_offset: bool = False,
     padding_idx: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Sum, mean or maximum of the vectors of each bag, for ids (batch, length); other bags stay as they are."""
-    length: Any = ids.shape[0] // offsets.shape[0]  # a symbol, of a number if all bags are alike
-    alike = isinstance(length, int) or length.node.expr.is_Integer
-    if padding_idx not in (None, -1) or include_last_offset or not alike:
-        return NotImplemented  # type: ignore[no-any-return]
-    vectors = F.embedding(ids.view(-1, length), weight)
+    """Sum, mean or maximum of the vectors of each bag, for bags of one length, which `check_bags` has seen to."""
+    ids = ids.view(offsets.shape[0] - include_last_offset, -1)
+    vectors = F.embedding(ids, weight)
     if per_sample_weights is not None:
-        vectors = vectors * per_sample_weights.view(-1, length, 1)
-    bags = vectors.sum(1) if mode == 0 else vectors.mean(1) if mode == 1 else vectors.amax(1)
+        vectors = vectors * per_sample_weights.view(*ids.shape, 1)
+    if padding_idx in (None, -1):
+        bags = vectors.sum(1) if mode == 0 else vectors.mean(1) if mode == 1 else vectors.amax(1)
+        return bags, ids, ids, ids
+    out = (ids == padding_idx).unsqueeze(2)
+    if mode == 2:
+        bags = vectors.masked_fill(out, -torch.inf).amax(1).masked_fill(out.all(1), 0.0)
+    else:
+        bags = vectors.masked_fill(out, 0.0).sum(1)
+        bags = bags / (~out).sum(1).clamp(min=1) if mode == 1 else bags
     return bags, ids, ids, ids
+
+
+def check_bags(graph: torch.fx.Graph) -> None:
+    """Raise BenchError for an EmbeddingBag whose offsets are not known to be evenly spaced: arange, or a multiple."""
+    for node in graph.nodes:
+        if node.target in (aten.embedding_bag.padding_idx, aten.embedding_bag.default):
+            offsets = node.args[2]
+            if str(offsets.target).startswith("aten.mul") and isinstance(offsets.args[1], int):
+                offsets = offsets.args[0]
+            if not str(offsets.target).startswith("aten.arange"):
+                raise BenchError(
+                    f"Expected an EmbeddingBag over bags of one length, got {node.name}, whose offsets are given or "
+                    "computed: pad the ids to (batch, length), and give it a padding_idx."
+                )
 
 
 def copy(a: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:

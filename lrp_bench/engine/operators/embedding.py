@@ -61,12 +61,6 @@ def _unknown_ids(ids: Tensor, vocabulary: int) -> BenchError:
 
 def carry_tokens(program: Program) -> None:
     """Give each input of ids that feed an embedding a companion, in place; other inputs of integers may be masks."""
-    bags = [node for node in program.graph.nodes if operator_name(node) == "aten::embedding_bag"]
-    if bags:
-        raise BenchError(
-            f"Expected an EmbeddingBag of ids (batch, length) without padding_idx, got {bags[0].name} with offsets or "
-            "padding: use an Embedding, a mask and a sum."
-        )
     companions, places = _Companions(program), []
     for node in [n for n in program.graph.nodes if operator_name(n) == "aten::embedding"]:
         try:

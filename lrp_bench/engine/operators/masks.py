@@ -33,7 +33,7 @@ MOVES = {  # and thereby keep what is huge
     *("aten::full", "aten::full_like", "aten::new_full", "aten::index", "aten::tril", "aten::triu"),
     "aten::masked_fill",
 }
-MASK = 100.0  # a number of this size among those that are added may be a mask's
+MASK = 100.0  # a larger number among those that are added may be a mask's
 UNBOUNDED = {"aten::log", "aten::log2", "aten::log10", "aten::reciprocal"}  # of zero
 
 
@@ -80,17 +80,19 @@ def masking(program: Program) -> set[fx.Node]:
     for node in program.graph.nodes:
         kept = operator_name(node) in MOVES and (_huge(node) or any(x in found for x in node.all_input_nodes))
         made = operator_name(node) in UNBOUNDED and is_floating(node.meta.get("val"))
-        constant = program.constant(node)
-        if (
-            kept
-            or made
-            or (constant is not None and constant.is_floating_point() and bool((constant.abs() >= MASK).any()))
-        ):
+        if kept or made or _holds_huge(program, node):
             found.add(node)
     return found
+
+
+def _holds_huge(program: Program, node: fx.Node) -> bool:
+    """Whether a constant that is moved or added, and so no weight, has such numbers."""
+    constant = program.constant(node)
+    used = constant is not None and any(operator_name(user) in MOVES for user in node.users)
+    return constant is not None and used and constant.is_floating_point() and bool((constant.abs() > MASK).any())
 
 
 def _huge(node: fx.Node) -> bool:
     """Whether a number among the arguments is that of a mask."""
     numbers = [x for x in (*node.args, *node.kwargs.values()) if isinstance(x, int | float)]
-    return is_floating(node.meta.get("val")) and any(abs(x) >= MASK for x in numbers)
+    return is_floating(node.meta.get("val")) and any(abs(x) > MASK for x in numbers)

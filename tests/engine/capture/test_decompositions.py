@@ -102,16 +102,51 @@ def test_a_bag_is_an_embedding_and_its_pool(mode: str) -> None:
     assert_close(e.relevance, expected)
 
 
-def test_bags_of_any_length_are_refused() -> None:
-    for net in (Bags("sum", padding_idx=0), Offsets()):
-        with pytest.raises(BenchError, match=r"Expected an EmbeddingBag of ids \(batch, length\) without padding_idx"):
-            LRP(net, Epsilon(), example=torch.randint(0, 9, (3, 5)))
+@pytest.mark.parametrize("bias", ["absorb", "exclude", "redistribute"])
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_padding_of_a_bag_is_not_there(mode: str, bias: str) -> None:
+    """As if the bag were shorter; an empty one is zero, as in torch."""
+    net, rule = Bags(mode, padding_idx=0), Epsilon(1e-9, bias=bias)
+    ids = torch.stack([torch.randperm(8)[:5] + 1 for _ in range(4)]) * (
+        torch.arange(5) < torch.tensor([[5], [3], [1], [0]])
+    )
+    e = LRP(net, rule, example=ids)(ids)
+    assert_close(e.logits, net(ids))
+    assert not e.relevance[ids == 0].any()
+    for i, length in enumerate((5, 3, 1)):
+        expected = LRP(net, rule, example=ids[:1, :length])(ids[i : i + 1, :length], e.target[i : i + 1])
+        assert_close(e.relevance[i, :length], expected.relevance[0], rtol=1e-6, atol=1e-9)
+
+
+def test_bags_that_begin_at_even_offsets() -> None:
+    ids = torch.randint(0, 9, (3, 5))
+    for last in (False, True):
+        net = Offsets(last=last)
+        plain = Bags("sum")
+        plain.load_state_dict(net.state_dict())
+        e = LRP(net, Epsilon(), example=ids)(ids)
+        assert_close(e.relevance, LRP(plain, Epsilon(), example=ids)(ids).relevance)
+
+
+class Ragged(Bags):
+    """Every bag leaves out its first ids, as many as the first one says."""
+
+    def forward(self, ids: Tensor) -> Tensor:
+        offsets = torch.arange(ids.shape[0]) * ids.shape[1] + ids[:, 0]
+        return self.head(self.bag(ids.flatten(), offsets))
+
+
+def test_bags_of_several_lengths_are_refused() -> None:
+    """Evenly spaced in the example, but not in every batch."""
+    with pytest.raises(BenchError, match=r"Expected an EmbeddingBag over bags of one length.*padding_idx"):
+        LRP(Ragged("sum"), Epsilon(), example=torch.zeros(3, 5, dtype=torch.int64))
 
 
 class Offsets(Bags):
-    def __init__(self) -> None:
-        super().__init__("sum", include_last_offset=True)
+    def __init__(self, *, last: bool) -> None:
+        super().__init__("sum", include_last_offset=last)
+        self.last = last
 
     def forward(self, ids: Tensor) -> Tensor:
-        offsets = torch.arange(ids.shape[0] + 1) * ids.shape[1]
+        offsets = torch.arange(ids.shape[0] + self.last) * ids.shape[1]
         return self.head(self.bag(ids.flatten(), offsets))
