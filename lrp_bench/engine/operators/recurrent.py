@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from lrp_bench.contracts import BenchError
+from lrp_bench.contracts import BenchError, LedgerEntry
 from lrp_bench.engine.capture.capture import packed
 from lrp_bench.engine.operators.cells import Books, Cell, ElmanCell, GRUCell, LSTMCell, State, Weights
 from lrp_bench.engine.operators.table import arguments
 from lrp_bench.engine.operators.trace import Trace
+from lrp_bench.engine.rules.batch_axes import Layout
 from lrp_bench.engine.rules.rule import Rule
 
 CELLS: Mapping[str, type[Cell]] = {
@@ -27,7 +29,7 @@ class RecurrentStep(nn.Module):
     """Layers of cells. The forward pass is torch's own, one call a layer; its outputs are what the way back needs.
 
     operator: torch's; weights: one for each direction of each layer; carries: which initial states depend on the
-    network's input.
+    network's input; rows: whose the sequences of the operator's batch are.
     """
 
     def __init__(
@@ -38,10 +40,11 @@ class RecurrentStep(nn.Module):
         carries: Sequence[bool],
         *,
         batch_first: bool,
+        rows: Layout,
     ) -> None:
         super().__init__()
         self.name, self.operator, self.layers = name, operator, layers
-        self.carries, self.batch_first = carries, batch_first
+        self.carries, self.batch_first, self.rows = carries, batch_first, rows
 
     def forward(self, x: Tensor, *states: Tensor, trace: Trace | None) -> tuple[Tensor, ...]:
         """Outputs as the operator's: the sequence, and the last states (layers * directions, batch, features)."""
@@ -89,10 +92,11 @@ class _Unroll(torch.autograd.Function):
             R_states.insert(0, R_initial)
         R_first = [torch.cat(of_state) for of_state in zip(*R_states, strict=True)]
         if ctx.trace is not None:
-            arrived = _per_sample(step.time_first(R_y), *R_last)
-            ctx.trace.ledger[step.name] = books.entry(arrived, _per_sample(R, *R_first))
+            arrived, per_sample = _per_sample(step.time_first(R_y), *R_last), step.rows.per_sample
+            entry = vars(books.entry(arrived, _per_sample(R, *R_first)))
+            ctx.trace.ledger[step.name] = LedgerEntry(**{part: per_sample(each) for part, each in entry.items()})
             into, out = ([part.abs() for part in parts] for parts in ((R, *R_first), (step.time_first(R_y), *R_last)))
-            ctx.trace.amplification[step.name] = _per_sample(*into) / _per_sample(*out)
+            ctx.trace.amplification[step.name] = per_sample(_per_sample(*into)) / per_sample(_per_sample(*out))
         return step.time_first(R), None, None, *R_first
 
 
@@ -137,11 +141,12 @@ def recurrent_step(
     split: Rule,
     constant: Callable[[object], Tensor | None],
     carries: Callable[[object], bool],
+    layout: Layout,
 ) -> tuple[RecurrentStep, tuple[fx.Node, ...]]:
     """The step in a node's place, and the nodes it is called with: the sequence and the initial states.
 
-    constant: the tensor behind a node of weights, else None; carries: whether a node depends on the network's input.
-    Raises BenchError for packed sequences and for programs in training mode.
+    constant: the tensor behind a node of weights, else None; carries: whether a node depends on the network's input;
+    layout: of the samples in the output. Raises BenchError for packed sequences and for programs in training mode.
     """
     if node.target._overloadname != "input":  # type: ignore[union-attr]
         raise packed(name)
@@ -157,7 +162,8 @@ def recurrent_step(
     cells = [kind(w, rule, split) for w in _grouped(weights, a["num_layers"] * directions, has_biases=a["has_biases"])]
     layers = [cells[i : i + directions] for i in range(0, len(cells), directions)]
     states = a["hx"] if isinstance(a["hx"], Sequence) else [a["hx"]]
-    step = RecurrentStep(name, node.target, layers, [carries(s) for s in states], batch_first=a["batch_first"])  # type: ignore[arg-type]
+    given, rows = [carries(s) for s in states], replace(layout, axis=0)
+    step = RecurrentStep(name, node.target, layers, given, batch_first=a["batch_first"], rows=rows)  # type: ignore[arg-type]
     return step, (a["input"], *states)
 
 

@@ -89,7 +89,8 @@ class _Rewriter:
 
     def unroll(self, node: fx.Node, site: Site) -> str:
         rule, carries = self.composite.rule(site), self.survey.active.__contains__
-        step, sources = recurrent_step(node, site.name, rule, self.composite.split, self.program.constant, carries)
+        known, out = self.program.constant, self.survey.layouts[node]
+        step, sources = recurrent_step(node, site.name, rule, self.composite.split, known, carries, out)
         node.op, node.target, node.args = "call_module", self.root.add(step), sources
         node.kwargs = {"trace": self.trace}
         return repr(rule)
