@@ -128,14 +128,13 @@ def check_capture(
     if rivals and not all(bool(x.isfinite().all()) for x in rivals):
         raise not_finite()
     if rivals and _off(rivals[0], again()) > 1e-6:
-        raise BenchError(
-            "Expected a model that gives the same logits each time in eval mode, got others the next time: pass "
-            "training=self.training to functional dropout, and let forward draw no numbers."
+        advice = (
+            f"in eval mode let forward leave {', '.join(written)} alone"
+            if written
+            else "pass training=self.training to functional dropout, and let forward draw no numbers"
         )
-    if written:
         raise BenchError(
-            f"Expected a model whose logits do not depend on what it was given before, got a forward that changes "
-            f"{', '.join(written)}: in eval mode let it leave them alone."
+            f"Expected a model that gives the same logits each time in eval mode, got others the next time: {advice}."
         )
     raise BenchError(
         f"Expected the captured model to give the model's own logits, got others, off by {off:.2g} of their size: a "

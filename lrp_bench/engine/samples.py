@@ -16,7 +16,7 @@ from torch import Tensor, fx
 from lrp_bench.contracts import BenchError
 from lrp_bench.engine.capture.capture import Program
 from lrp_bench.engine.capture.fold import fold
-from lrp_bench.engine.capture.graph import module_names, operator_name
+from lrp_bench.engine.capture.graph import is_getitem, module_names, operator_name
 from lrp_bench.engine.probe import MIDDLE, Inputs, turned
 from lrp_bench.engine.rules.batch_axes import Layout
 from lrp_bench.engine.rules.batch_runs import layouts
@@ -34,19 +34,23 @@ def companies(inputs: Inputs, program: fx.Graph) -> Iterator[list[Inputs]]:
     careful = inputs[0].is_cuda and any(map(_looks_up, program.nodes))
     for factor, shift in ((3, 1), (-2, -1)):
         moved = tuple(_kept(x, factor * x + shift) if x.is_floating_point() else x for x in inputs)
-        other = tuple(x if x.is_floating_point() else _other(x) for x in moved)
+        others = [tuple(x if x.is_floating_point() else each(x) for x in moved) for each in (_next, _turned_round)]
         near = tuple(_kept(x, turned(x)) if x.is_floating_point() else x for x in inputs)
-        yield [near, inputs] if careful else [other, moved, near, inputs]
+        yield [near, inputs] if careful else [*others[shift < 0 :], moved, near, inputs]
 
 
 def _looks_up(node: fx.Node) -> bool:
     return operator_name(node) in LOOKS_UP and any(source.op != "get_attr" for source in node.all_input_nodes[1:])
 
 
-def _other(x: Tensor) -> Tensor:
-    """Other token ids from among those that are there, and masks turned round."""
-    changed = ~x if x.dtype is torch.bool else (x + 1) % max(2, int(x.max()) + 1)
-    return _kept(x, changed)
+def _next(x: Tensor) -> Tensor:
+    """The next token ids, and masks turned round."""
+    return _kept(x, ~x if x.dtype is torch.bool else x + 1)
+
+
+def _turned_round(x: Tensor) -> Tensor:
+    """The next of the ids that are there, as if the largest were followed by zero."""
+    return _kept(x, ~x if x.dtype is torch.bool else (x + 1) % max(2, int(x.max()) + 1))
 
 
 def _kept(x: Tensor, changed: Tensor) -> Tensor:
@@ -104,9 +108,9 @@ def place_of_mixing(program: Program, inputs: Inputs) -> str:
         with suppress(RuntimeError, IndexError):
             for (node, one), (_, other) in zip(_values(program, inputs), _values(program, changed), strict=True):
                 if node.op == "call_function" and not _equal(known[node], one, other, len(inputs[0])):
-                    return (
-                        f"{operator_name(node)} in {(module_names(node) or ['the model itself'])[-1]}, which mixes them"
-                    )
+                    node = node.all_input_nodes[0] if is_getitem(node) else node
+                    inner = (module_names(node) or ["the model itself"])[-1]
+                    return f"{operator_name(node)} in {inner}, which mixes them"
     return "operators that mix them"
 
 
