@@ -63,6 +63,8 @@ def evaluate(
 ) -> Evaluation:
     """Run one method over all batches. explainer and baselines are called with model= and example= first.
 
+    The baselines are explained only where a metric compares with them.
+
     pictures: indices, (pictures,) int64, of the samples whose maps are kept. background: training inputs (n, ...) that
     metrics may draw from, and their labels (n,). retrain: trains the model once more. step: called for each batch after
     the explanations and after each metric, with a word on what was done. A metric that does not apply to these data is
@@ -80,7 +82,8 @@ def evaluate(
         batch = _moved(batch, device)
         if method is None:
             method = made(explainer, model, example=batch.inputs)
-            references = _available(baselines, model, batch.inputs, unavailable)
+            wanted = baselines if any(getattr(each, "compares", True) for each in metrics.values()) else {}
+            references = _available(wanted, model, batch.inputs, unavailable)
             again = partial(made, explainer, example=batch.inputs)
         began = _clock(device)
         explanation = method.explain(batch.inputs, batch.label if explain_label else None)

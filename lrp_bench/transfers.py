@@ -71,6 +71,16 @@ def known_good() -> Iterator[None]:
         _noted.reset(token)
 
 
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Refuse within as soon as it is seen: for trials whose refusal is an answer."""
+    token = _noted.set(None)
+    try:
+        yield
+    finally:
+        _noted.reset(token)
+
+
 def settle() -> None:
     """Read now what the innermost `together` was to read at its end."""
     noted = _noted.get() or []

@@ -118,6 +118,13 @@ def test_without_baselines_agreement_is_not_measured(outputs: Path, tmp_path: Pa
     assert {run.status for run in tracker.runs.values()} == {"FINISHED"}
 
 
+def test_baselines_are_explained_only_for_who_compares_with_them(outputs: Path, tmp_path: Path) -> None:
+    """Agreement that nobody asked for is not missing."""
+    gelu = "model.activation.path=torch.nn.GELU"  # for which Captum's LRP has no rule
+    evaluation, _ = scored(outputs, tmp_path, "baselines=captum", gelu, "metric=[flipping]")
+    assert evaluation.unavailable == {}
+
+
 def test_a_baseline_that_fails_on_a_later_batch_is_named_and_left_out() -> None:
     class Relevance:
         def __init__(self, batches: int, model: nn.Module, example: Tensor) -> None:

@@ -11,6 +11,7 @@ on one.
 from __future__ import annotations
 
 import argparse
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -22,7 +23,7 @@ import torch
 import torchvision
 from captum import attr as captum_attr
 from captum.attr._utils.lrp_rules import EpsilonRule
-from timing import Work, timed, write
+from timing import Work, clock, timed, write
 from torch import Tensor, nn
 from zennit import rules as zennit_rules
 from zennit.attribution import Gradient
@@ -49,7 +50,7 @@ ATTENTIVE: Mapping[str, tuple[Rule | Composite, None]] = {
 ENGINE_NOTE = (
     " One gradient with respect to the input, in the model's own layout, is the unit; on a CPU the engine computes its "
     "convolutions channels last, and the second row says what that alone gives a gradient. Memory: of tensors, above "
-    "what was held before."
+    "what was held before. Noticing: the part of a call that looks whether the model is still what was captured."
 )
 
 
@@ -115,18 +116,21 @@ def engine(network: Network, name: str, repeats: int, device: torch.device) -> p
     last = {"memory_format": torch.channels_last}
     contenders = {"gradient": gradient(model, x)}
     contenders["gradient, channels last"] = gradient(deepcopy(model).to(**last), x.to(**last))
-    capture = {}
+    capture, noticing = {}, {}
     for rule, (ours, hook) in network.rules.items():
         began = time.perf_counter()
         lrp = LRP(model, ours, example=x)
         capture[f"lrp_bench {rule}"] = time.perf_counter() - began
         contenders[f"lrp_bench {rule}"] = lambda lrp=lrp: lrp(x)
+        looks = [clock(lambda lrp=lrp: lrp.unchanged_since(lrp.state), torch.device("cpu")) for _ in range(100)]
+        noticing[f"lrp_bench {rule}"] = 100 * statistics.median(looks)
         if hook is not None:
             contenders[f"zennit {rule}"] = zennit(model, x, hook)
     if network.captum:
         contenders["captum epsilon"] = captum(_out_of_place(model), x)
     table = compared(timed(contenders, repeats, device))
     table["capture s"] = pd.Series(capture)
+    table["noticing %"] = pd.Series(noticing) / table["seconds"]
     return table.assign(network=f"{name} ({len(x)})").reset_index().set_index(["network", "contender"])
 
 

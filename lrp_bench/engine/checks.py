@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lrp_bench.contracts import BenchError
 from lrp_bench.engine.operators.embedding import not_tokens
@@ -73,33 +74,88 @@ def _not_classes(target: Tensor, classes: int) -> BenchError:
     return BenchError(f"Expected targets from 0 to {classes - 1}, got {got}: correct target.")
 
 
-def check_relevance(relevances: Sequence[Tensor]) -> None:
-    """Raise BenchError for relevance that is not finite."""
+def check_relevance(relevances: Sequence[Tensor], logits: Tensor) -> None:
+    """Raise BenchError for relevance that is not finite, and name its cause."""
     for relevance in relevances:
-        _check_finite(
-            relevance,
-            "Expected finite relevance, got NaN or infinity: a denominator came close to zero, use a larger epsilon.",
-        )
+        refuse_where(relevance.isfinite().all().logical_not(), lambda: _unlimited(logits))
+
+
+def _unlimited(logits: Tensor) -> BenchError:
+    if not bool(logits.isfinite().all()):
+        return not_finite()
+    return BenchError(
+        "Expected finite relevance, got NaN or infinity: a denominator came close to zero, use a larger epsilon."
+    )
 
 
 def _check_finite(values: Tensor, message: str) -> None:
     refuse_where(values.isfinite().all().logical_not(), lambda: BenchError(message))
 
 
-def check_capture(logits: Tensor, expected: Sequence[Tensor]) -> None:
-    """Raise BenchError unless what was captured computes one of the model's outputs, and depends on the input."""
+def check_model(model: nn.Module) -> None:
+    """Raise BenchError for a module that is not ready, or is no Python any more."""
+    if isinstance(model, torch.jit.ScriptModule):
+        raise BenchError(
+            f"Expected a module in Python, got a {type(model).__name__} of torch.jit, which torch.export cannot "
+            "capture: pass the module that it was traced or scripted from."
+        )
+    lazy = next((name for name, weight in _tensors(model) if is_lazy(weight)), None)
+    if lazy is not None:
+        raise BenchError(
+            f"Expected a model with weights, got {type(model).__name__}, whose {lazy} has no shape yet: run it on a "
+            "batch and train it, or load its weights, first."
+        )
+
+
+def _tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*model.named_parameters(), *model.named_buffers()]
+
+
+def not_finite() -> BenchError:
+    """What to say of a model's own output."""
+    return BenchError(
+        "Expected a model that gives finite logits, got NaN or infinity: look for weights that are not finite, for "
+        "logarithms and quotients of zero, and for inputs of another size than the model was trained with."
+    )
+
+
+def check_capture(
+    logits: Tensor, expected: Sequence[Tensor], again: Callable[[], Sequence[Tensor]], written: Sequence[str] = ()
+) -> None:
+    """Raise BenchError unless what was captured computes one of the model's outputs, and depends on the input.
+
+    expected: the model's outputs on the same samples; again: what it gives the next time; written: attributes and
+    buffers that its forward changes.
+    """
     if not logits.requires_grad:
         raise BenchError(
             "Expected logits that depend on the input through operators that carry relevance, got none: integers, "
             "comparisons and constants carry none."
         )
-    tolerance = 1e-9 if logits.dtype == torch.float64 else 1e-2
     rivals = [x for x in expected if x.shape == logits.shape]
-    offs = [(logits.detach() - x).abs().max() / x.abs().max().clamp(min=1e-30) for x in rivals]
-    off = min(torch.stack(offs).tolist()) if offs else 1.0
-    if not off <= tolerance:
-        raise BenchError(
-            f"Expected the captured model to give the model's own logits, got others, off by {off:.2g} of their size: "
-            "is the model random in eval mode? A TransformerEncoder with a padding mask needs "
-            "enable_nested_tensor=False. Otherwise please report it; do not trust its relevance."
+    off = _off(logits, rivals)
+    if off <= (1e-9 if logits.dtype == torch.float64 else 1e-2):
+        return
+    if rivals and not all(bool(x.isfinite().all()) for x in rivals):
+        raise not_finite()
+    if rivals and _off(rivals[0], again()) > 1e-6:
+        advice = (
+            f"in eval mode let forward leave {', '.join(written)} alone"
+            if written
+            else "pass training=self.training to functional dropout, and let forward draw no numbers"
         )
+        raise BenchError(
+            f"Expected a model that gives the same logits each time in eval mode, got others the next time: {advice}."
+        )
+    raise BenchError(
+        f"Expected the captured model to give the model's own logits, got others, off by {off:.2g} of their size: a "
+        "TransformerEncoder with a padding mask needs enable_nested_tensor=False. Otherwise please report it; do not "
+        "trust its relevance."
+    )
+
+
+def _off(logits: Tensor, expected: Sequence[Tensor]) -> float:
+    """The largest difference from the nearest output, in units of its largest entry."""
+    rivals = [x for x in expected if x.shape == logits.shape]
+    sizes = [x.abs().max().clamp(min=1e-30) for x in rivals]
+    return min((float((logits.detach() - x).abs().max() / s) for x, s in zip(rivals, sizes, strict=True)), default=1.0)

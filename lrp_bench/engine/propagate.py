@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, overload
 
@@ -12,23 +13,26 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from lrp_bench.contracts import BenchError, Explanation, JointExplanation, LedgerEntry, NamedExplanation
-from lrp_bench.engine.capture.arguments import Arguments, Inputs, call
+from lrp_bench.engine.capture.arguments import Arguments, Inputs
 from lrp_bench.engine.capture.cache import Programs
-from lrp_bench.engine.capture.capture import Program, capture, evaluating, from_exported
-from lrp_bench.engine.capture.outputs import named_leaves
+from lrp_bench.engine.capture.capture import Program, capture, from_exported
 from lrp_bench.engine.capture.packing import keeps_length
 from lrp_bench.engine.capture.pt2 import check_inputs as check_inputs_of
-from lrp_bench.engine.capture.pt2 import load_program, on_device, ordered, run
-from lrp_bench.engine.checks import check_capture, check_inputs, check_logits, check_relevance, choose
+from lrp_bench.engine.capture.pt2 import load_program, on_device, ordered
+from lrp_bench.engine.capture.watch import Watch
+from lrp_bench.engine.checks import check_capture, check_inputs, check_logits, check_model, check_relevance, choose
 from lrp_bench.engine.operators.inputs import relevance_of, with_leaves
 from lrp_bench.engine.operators.table import OPERATORS
 from lrp_bench.engine.operators.trace import Trace
+from lrp_bench.engine.probe import MIDDLE, Probe, settled
 from lrp_bench.engine.rewrite.rewrite import Covered, rewrite
 from lrp_bench.engine.rules.composite import Composite, Uniform
 from lrp_bench.engine.rules.rule import Rule
-from lrp_bench.transfers import known_good, settle, together
+from lrp_bench.engine.samples import check_samples, mixed, place_of_mixing
+from lrp_bench.transfers import at_once, known_good, settle, together
 
 V = TypeVar("V")
+Rewritten = tuple[fx.GraphModule, list[Covered]]
 
 
 class LRP:
@@ -43,7 +47,8 @@ class LRP:
     a mapping by the names that forward gives them; other batch sizes, and other shapes the model takes, may be
     explained later. output: the index, key or attribute of the logits where the model returns several tensors. Weights
     that change after capture are noticed (unless through .data) and read anew; where the model is another in any other
-    way by then, it is captured anew. Raises BenchError for what cannot be explained.
+    way by then, it is captured anew. Raises BenchError for what cannot be explained, and for models that mix the
+    samples of a batch.
     """
 
     def __init__(
@@ -62,12 +67,13 @@ class LRP:
             raise BenchError(
                 f"Expected a module, an ExportedProgram or the path of a .pt2 file, got {type(model).__name__}."
             )
+        if isinstance(model, nn.Module):
+            check_model(model)
         self.model = load_program(model) if isinstance(model, str | Path) else model
         self.composite = Uniform(rule) if isinstance(rule, Rule) else rule
         self.output = output
-        self._captured: dict[object, tuple[fx.GraphModule, list[Covered]]] = {}
-        self._programs = Programs(self.model)
-        self.weights_seen = self.weights_now()
+        self._captured: dict[object, Rewritten] = {}
+        self._programs, self._watch, self.state = Programs(self.model), Watch(self.model), object()
         with torch.inference_mode(False), together():
             self.coverage = self._program(self._given(example))[1]
 
@@ -102,7 +108,7 @@ class LRP:
         chosen, weights = choose(logits, target)
         start = weights * logits
         relevance = relevance_of(inputs, leaves, output, start)
-        check_relevance(relevance)
+        check_relevance(relevance, logits)
         traced = _Traced(self, module, inputs, start)
         rest = logits, chosen, start.sum(1)
         lazy = (
@@ -116,16 +122,16 @@ class LRP:
             return NamedExplanation(given.named(inputs), *rest, given.named(relevance), *lazy)
         return JointExplanation(inputs, *rest, relevance, *lazy)
 
-    def _program(self, given: Arguments) -> tuple[fx.GraphModule, list[Covered]]:
-        now = self.weights_now()
-        if now != self.weights_seen:
+    def _program(self, given: Arguments) -> Rewritten:
+        if self._watch.changed():
             self._captured.clear()
-            self.weights_seen = now
+            self.state = object()
+            self._watch.look()
         if isinstance(self.model, ExportedProgram):
             check_inputs_of(self.model, given.tensors)
         key = given.names, tuple((x.shape[1:], x.dtype, x.device) for x in given.tensors)
         if key not in self._captured:
-            self._captured[key] = self._bound(key, given) or self._rewritten(self._capture(key, given), given)
+            self._captured[key] = self._bound(key, given) or self._made(key, given)
         return self._captured[key]
 
     def _given(self, x: Inputs) -> Arguments:
@@ -133,46 +139,63 @@ class LRP:
         check_inputs(given.tensors)
         return given if isinstance(self.model, nn.Module) else ordered(self.model, given)
 
-    def _rewritten(self, program: Program, given: Arguments) -> tuple[fx.GraphModule, list[Covered]]:
-        """Made of the program, which is used up, and held against the model itself."""
-        divisible = isinstance(self.model, nn.Module) and not keeps_length(program.graph)
-        rewritten = rewrite(program, self.composite)
-        few = tuple(x[:2] for x in given.tensors) if divisible else given.tensors
-        with torch.no_grad():
-            expected = self._model_outputs(few, given.names)
-        check_capture(_forward(rewritten[0], few)[0], expected)
-        return rewritten
-
-    def _bound(self, key: object, given: Arguments) -> tuple[fx.GraphModule, list[Covered]] | None:
+    def _bound(self, key: object, given: Arguments) -> Rewritten | None:
         """Made of a program that is kept; None where there is none, or where it is not the model's any more."""
-        program = self._programs.bound(key)
+        program = self._programs.bound(key, self._watch.written)
         with suppress(BenchError):  # what forward reads outside of the model may be another
-            return None if program is None else self._rewritten(program, given)
+            return None if program is None else self._rewritten(program, given)[0]
         return None
 
-    def _capture(self, key: object, given: Arguments) -> Program:
+    def _made(self, key: object, given: Arguments) -> Rewritten:
+        """Captured, and held against the model itself, which comes back as it was."""
         settle()  # before the long work
-        if not isinstance(self.model, nn.Module):
-            return from_exported(on_device(self.model, given.tensors[0].device), self.output, whole=OPERATORS.keys())
-        program = capture(self.model, given.tensors, self.output, given.names, OPERATORS.keys())
+        with settled(self.model, given, self._watch.written) as known:
+            program = self._capture(given)
         self._programs.keep(key, program)
-        return program
+        made, logits, probe = self._rewritten(program, given, known)
+        if logits.dim() > 1 and len(logits) == len(probe.among[0]):
+            explain, where = partial(_middle, made[0]), partial(self._mixing, probe)
+            with at_once():  # it tries ids that the model may not take
+                check_samples(probe.among, logits, made[0].graph, explain, where)
+        self._watch.look()  # by now it is known what forward writes
+        return made
 
-    def _model_outputs(self, inputs: tuple[Tensor, ...], names: tuple[str, ...]) -> list[Tensor]:
-        if isinstance(self.model, nn.Module):
-            with evaluating(self.model):
-                outputs = call(self.model, inputs, names)
-        else:
-            outputs = run(on_device(self.model, inputs[0].device), inputs)
-        return [x for _, x in named_leaves(outputs) if isinstance(x, Tensor)]
+    def _rewritten(
+        self, program: Program, given: Arguments, known: Probe | None = None
+    ) -> tuple[Rewritten, Tensor, Probe]:
+        """Made of the program, which is used up; its logits, which are the model's own, and the probe that said so."""
+        whole = keeps_length(program.graph)  # of packed sequences the longest stays
+        module, coverage = rewrite(program, self.composite)
+        probe = Probe(self.model, given, whole=whole) if known is None or whole else known
+        with torch.no_grad():
+            logits = _forward(module, probe.among)[0]
+        try:
+            check_capture(logits, probe.expected, probe.run)
+        except BenchError:
+            raise self._cause(module, probe) from None
+        return (module, coverage), logits.detach(), probe
 
-    def weights_now(self) -> list[tuple[int, int]]:
-        """Where each weight lies and how often it was changed in place; changes through .data do not show."""
+    def _cause(self, module: fx.GraphModule, probe: Probe) -> BenchError:
+        """Where the model's own batch has the model's own logits, the samples are in each other's company."""
+        written = sorted(set[str]().union(*self._watch.written.values()))
+        try:
+            check_capture(_forward(module, probe.few)[0], probe.seen, probe.run, written)
+        except BenchError as error:
+            return error
+        return mixed(self._mixing(probe))
+
+    def _capture(self, given: Arguments) -> Program:
         if isinstance(self.model, nn.Module):
-            tensors = [*self.model.parameters(), *self.model.buffers()]
-        else:
-            tensors = list(self.model.state_dict.values())
-        return [(t.data_ptr(), t._version) for t in tensors]
+            return capture(self.model, given.tensors, self.output, given.names, OPERATORS.keys())
+        return from_exported(on_device(self.model, given.tensors[0].device), self.output, whole=OPERATORS.keys())
+
+    def _mixing(self, probe: Probe) -> str:
+        with torch.no_grad():
+            return place_of_mixing(self._capture(probe.given), probe.among)
+
+    def unchanged_since(self, state: object) -> bool:
+        """Whether the model is what it was when its state was this."""
+        return state is self.state and not self._watch.changed()
 
 
 def _forward(
@@ -184,17 +207,25 @@ def _forward(
         return module(*arguments, trace), leaves
 
 
+def _middle(module: fx.GraphModule, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Callable[[], tuple[Tensor, ...]]]:
+    """The logits, and what computes the relevance of all those of the sample in the middle."""
+    logits, leaves = _forward(module, inputs)
+    start = torch.zeros_like(logits)
+    start[MIDDLE] = 1.0
+    return logits.detach(), partial(relevance_of, inputs, leaves, logits, start)
+
+
 class _Traced:
     """The pass that records, made when first needed."""
 
     def __init__(self, lrp: LRP, module: fx.GraphModule, inputs: tuple[Tensor, ...], start: Tensor) -> None:
         self.lrp, self.module, self.inputs, self.start = lrp, module, inputs, start
-        self.weights = lrp.weights_seen
+        self.state = lrp.state
         self.trace: Trace | None = None
 
     def __call__(self) -> Trace:
         if self.trace is None:
-            if self.weights != self.lrp.weights_now():
+            if not self.lrp.unchanged_since(self.state):
                 raise BenchError(
                     "Expected the weights that were explained, got others: "
                     "look at layers, ledger and amplification before the model changes."

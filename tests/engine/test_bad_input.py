@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from random import random
 
 import pytest
 import torch
@@ -176,13 +177,42 @@ class FixedBatch(nn.Module):
         return x.view(2, 4) * 2
 
 
+class Sparse(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("edges", torch.eye(4).to_sparse())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sparse.mm(self.edges, x.t()).t()
+
+
+class Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x * self.calls
+
+
+class Drawing(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (1 + random())
+
+
+class Undefined(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (x - x).reciprocal()
+
+
 class Numpy(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.from_numpy(x.detach().numpy() * 2)
 
 
 MODELS: dict[str, tuple[Callable[[], object], str]] = {
-    "branches on values": (lambda: Branching(), r"torch.export can capture, got Branching.*torch.where or torch.cond"),
+    "branches on values": (lambda: Branching(), r"torch.export can capture, got Branching.*torch.where"),
     "several outputs": (lambda: Pair(), r"one output tensor, got 2: .*logits"),
     "a fixed batch size": (lambda: FixedBatch(), r"torch.export can capture, got FixedBatch.*batch"),
     "leaves torch": (lambda: Numpy(), r"torch.export can capture, got Numpy"),
@@ -192,6 +222,14 @@ MODELS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "maps of logits": (lambda: nn.Unflatten(1, (2, 2)), r"logits of shape \(2, classes\), got \(2, 2, 2\)"),
     "not a module": (lambda: torch.relu, r"(module|model).* got "),
+    "weights without a shape": (
+        lambda: nn.Sequential(nn.LazyLinear(3)),
+        r"with weights, got Sequential, whose 0.weight",
+    ),
+    "sparse weights": (Sparse, r"torch.export can capture, got Sparse.*weight.to_dense\(\)"),
+    "a count of its calls": (Counting, r"the same logits each time in eval mode, got others .*leave calls alone"),
+    "random numbers": (Drawing, r"the same logits each time in eval mode.*draw no numbers"),
+    "logits that are no numbers": (Undefined, r"gives finite logits, got NaN or infinity"),
 }
 
 
@@ -201,6 +239,34 @@ def test_models(case: str) -> None:
     net, x = make(), torch.rand(2, 4)
     with pytest.raises(BenchError, match=rf"(?s)^Expected .*{message}"):
         LRP(net, Epsilon(), example=x)(x)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_trace_of_torch_jit_is_no_module_any_more() -> None:
+    traced = torch.jit.trace(nn.Linear(4, 2), torch.rand(2, 4))
+    with pytest.raises(BenchError, match=r"Expected a module in Python, got a TopLevelTracedModule of torch.jit"):
+        LRP(traced, Epsilon(), example=torch.rand(2, 4))
+
+
+def test_logits_that_become_no_numbers_are_not_blamed_on_epsilon() -> None:
+    net = nn.Linear(2, 2, bias=False)
+    nn.init.constant_(net.weight, 1e200)
+    lrp = LRP(net, Epsilon(), example=torch.ones(2, 2))
+    with pytest.raises(BenchError, match=r"Expected a model that gives finite logits"):
+        lrp(torch.full((2, 2), 1e200))
+
+
+class Looping(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(int(x.sum().item())):
+            x = x * 2
+        return x
+
+
+def test_a_failed_export_prints_no_graph(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BenchError, match=r"torch.export can capture, got Looping"):
+        LRP(Looping(), Epsilon(), example=torch.rand(2, 4))
+    assert "".join(capfd.readouterr()) == ""
 
 
 def test_the_place_of_a_branch_is_shown() -> None:

@@ -219,3 +219,60 @@ def test_an_explained_network_can_be_copied() -> None:
     net, x = network().eval(), images()
     LRP(net, Epsilon(), example=x)(x)
     assert_close(deepcopy(net)(x), net(x), rtol=0.0, atol=0.0)
+
+
+class MakingItsMask(nn.Module):
+    """Registers a buffer in its first forward, and keeps another in a mapping."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.made = nn.Linear(4, 3), dict[int, Tensor]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not hasattr(self, "mask"):
+            self.register_buffer("mask", torch.tensor([1.0, 0.0, 1.0, 1.0]))
+        return self.head(x * self.mask * self.made.setdefault(x.shape[1], torch.full((4,), 2.0)))
+
+
+def test_what_the_first_forward_makes_is_left_to_the_first_forward() -> None:
+    """torch.export would leave tensors without values in the user's model."""
+    net, x = MakingItsMask(), torch.randn(3, 4)
+    lrp = LRP(net, Epsilon(), example=x)
+    e = lrp(x)
+    assert not hasattr(net, "mask")
+    assert net.made == {}
+    assert_close(e.logits, net(x))
+    assert_close(lrp(x).relevance, e.relevance)
+    assert_close(net.mask, torch.tensor([1.0, 0.0, 1.0, 1.0]))
+
+
+class InPlace(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.act, self.head = nn.ReLU(inplace=True), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x -= 0.1
+        return self.head(self.act(x))
+
+
+def test_a_model_that_changes_its_input_in_place_is_explained_at_the_input_as_it_came() -> None:
+    net, x = InPlace(), torch.randn(3, 4)
+    bits = x.clone()
+    e = LRP(net, Epsilon(1e-3), example=x)(x)
+    assert_close(x, bits, rtol=0.0, atol=0.0)
+    assert_close(e.inputs, bits, rtol=0.0, atol=0.0)
+    apart = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), net.head)
+    nn.init.eye_(apart[0].weight)
+    nn.init.constant_(apart[0].bias, -0.1)
+    assert_close(e.relevance, LRP(apart, Epsilon(1e-3), example=x)(x).relevance)
+
+
+def test_a_model_made_under_inference_mode_is_explained() -> None:
+    with torch.inference_mode():
+        net = network().eval()
+    plain, x = network().eval(), images()
+    plain.load_state_dict(net.state_dict())
+    e, expected = (LRP(model, EpsilonPlus(), example=x)(x) for model in (net, plain))
+    assert_close(e.relevance, expected.relevance)
+    assert_close(dict(e.layers), dict(expected.layers))

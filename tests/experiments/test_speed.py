@@ -28,5 +28,5 @@ def test_writes_its_tables(engine: ModuleType, tmp_path: Path, monkeypatch: pyte
     assert set(table.index) == {"gradient", "gradient, channels last", "captum epsilon", *rules}
     assert (table[["seconds", "MiB", "gradients", "memory ratio"]] > 0).all(axis=None)
     ours = [name for name in table.index if name.startswith("lrp_bench")]
-    assert (table.loc[ours, ["times faster than zennit", "capture s"]] > 0).all(axis=None)
+    assert (table.loc[ours, ["times faster than zennit", "capture s", "noticing %"]] > 0).all(axis=None)
     assert len((tmp_path / "engine.md").read_text().splitlines()) == 6 + len(table)

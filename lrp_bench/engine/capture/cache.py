@@ -6,6 +6,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from lrp_bench.engine.capture.capture import Program
+from lrp_bench.engine.capture.restoring import Written
 from lrp_bench.engine.capture.structure import Structure, structure, weights_of
 
 
@@ -17,11 +18,11 @@ class Programs:
         self.structure: Structure | None = None
         self.kept: dict[object, Program] = {}
 
-    def bound(self, key: object) -> Program | None:
+    def bound(self, key: object, written: Written) -> Program | None:
         """One to rewrite, with the model's weights as they are; None where it must be captured."""
         if not isinstance(self.model, nn.Module):
             return None
-        now = structure(self.model)
+        now = structure(self.model, written)
         if now is None or now != self.structure:
             self.kept.clear()
         self.structure = now

@@ -6,13 +6,15 @@ graph that comes out has the network's inputs as placeholders and its weights as
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass, field, replace
 from inspect import signature
+from io import StringIO
 from traceback import walk_tb
 
 import torch
@@ -29,9 +31,7 @@ from lrp_bench.engine.capture.graph import remove_unused
 from lrp_bench.engine.capture.older import put_right, reshaping
 from lrp_bench.engine.capture.outputs import FlatOutput, choose_output, named_leaves
 from lrp_bench.engine.capture.packing import traceable
-
-# A recurrent module keeps a list of its weights, which torch.export swaps and gives back.
-FLAT_WEIGHTS = r"The tensor attributes? self\.[\w.]*_flat_weights\[\d+\](, self\.[\w.]*_flat_weights\[\d+\])* w"
+from lrp_bench.engine.capture.structure import place
 
 INPUT = "lrp_input"  # in the meta of a placeholder: the name under which the model is called with it
 UNLIKELY = 13  # samples to capture with: one would be taken for a fixed size, two for that of another dimension
@@ -67,7 +67,7 @@ class Program:
     def reads(self, weights: Mapping[str, Tensor]) -> bool:
         """Whether its weights are these: a subclass of Tensor may have been taken apart."""
         pairs = [(self.constants[name], weights.get(known)) for name, known in self.weights.items()]
-        return all(w is not None and (w.data_ptr(), w.shape) == (c.data_ptr(), c.shape) for c, w in pairs)
+        return all(w is not None and w.shape == c.shape and place(w)[0] == place(c)[0] for c, w in pairs)
 
     def bound(self, weights: Mapping[str, Tensor]) -> Program:
         """A copy that has read these weights; so does this one, in order not to hold on to others."""
@@ -95,18 +95,17 @@ def capture(
     The model's mode is put back. Raises BenchError where the model cannot be captured.
     """
     check_arguments(model, example, names)
+    if any(weight.is_inference() for weight in (*model.parameters(), *model.buffers())):
+        model = copy.deepcopy(model)  # torch.export does not take what was made under inference_mode
     batch = tuple(torch.cat([x[:1]] * UNLIKELY) for x in example)
     leaves: list[list[str]] = []  # torch.export gives a module's own attributes back as they were
     flat = FlatOutput(model, leaves.append, names)
-    with evaluating(flat), torch.no_grad(), put_right(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=FLAT_WEIGHTS)
-        logging.disable(logging.CRITICAL)  # torch logs the trace of its own failure, which is told below
+    with evaluating(flat), torch.no_grad(), put_right():
         try:
-            exported = _export(flat, batch)
+            with quietly():
+                exported = _export(flat, batch)
         except Exception as error:
             raise _cannot_capture(model, example, error) from error
-        finally:
-            logging.disable(logging.NOTSET)
         program = from_exported(exported, output, leaves[-1], whole)
     check_batch(program, model)
     for node, name in zip(program.inputs, names, strict=bool(names)):
@@ -116,6 +115,19 @@ def capture(
         named = {key: (path.removeprefix("model").removeprefix("."), kind) for key, (path, kind) in stack.items()}
         node.meta["nn_module_stack"] = named
     return replace(program, weights={name: known.removeprefix("model.") for name, known in program.weights.items()})
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without the warnings, logs and graphs that torch prints: a working export needs none, a failing one raises."""
+    before = logging.root.manager.disable
+    with warnings.catch_warnings(), redirect_stderr(StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(before)
 
 
 def check_batch(program: Program, model: nn.Module) -> None:
@@ -161,7 +173,7 @@ def from_exported(
 ) -> Program:
     """The flat graph of an exported program; names: of its output tensors, where the program does not know them."""
     check_bags(exported.graph)
-    with put_right(), reshaping(exported.graph):
+    with quietly(), put_right(), reshaping(exported.graph):
         flat = decomposed(exported, whole)
     graph, copied, constants, weights = fx.Graph(), {}, {}, {}
     placeholders = {node.name: node for node in flat.graph.nodes if node.op == "placeholder"}
@@ -195,7 +207,7 @@ def _stored(exported: ExportedProgram, target: str) -> Tensor:
         raise BenchError(
             f"Expected the constant {target} of the model to be a tensor, got {type(value).__name__}: not supported."
         )
-    return value.detach()
+    return value.clone() if value.is_inference() else value.detach()
 
 
 @contextmanager
@@ -223,8 +235,9 @@ def _cannot_capture(model: nn.Module, example: tuple[Tensor, ...], error: Except
     types = ", ".join(sorted({str(x.dtype) for x in example}))
     return BenchError(
         f"Expected a model that torch.export can capture, got {type(model).__name__}, which it cannot{where}: "
-        f"{reason.strip()[:300]}. If forward branches on the values of tensors, use torch.where or torch.cond instead; "
-        "if it fixes the batch size, take it from x.shape[0], and let it be the first dimension; "
+        f"{reason.strip().rstrip('.')[:300]}. If forward branches on the values of tensors, compute both and choose "
+        "with torch.where; if a weight is sparse, use weight.to_dense(); if it fixes the batch size, take it from "
+        "x.shape[0], and let it be the first dimension; "
         f"if the input has another shape or type ({types}) than the model expects, mend it."
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, fx
 
@@ -23,12 +25,24 @@ def fold(program: Program) -> None:
             node.target, node.args = torch.ops.aten.mul.Tensor, (node.args[0], node.args[0])
         elif node.target is torch.ops.aten.detach.default:  # what training is not told of is computed all the same
             node.target = torch.ops.aten.alias.default
+        elif operator_name(node) == "aten::squeeze":
+            _squeeze_all_but_the_batch(node)
         elif node.target in VIEWS:  # the steps' layouts in memory need not be the model's
             node.target = torch.ops.aten.reshape.default
     _fold_constants(program)
     _drop_empty_masks(program)
     _fold_batch_norms(program)
     remove_unused(program.graph)
+
+
+def _squeeze_all_but_the_batch(node: fx.Node) -> None:
+    """A batch of one keeps its dimension: a size is known to be 1 only if it was that for every batch."""
+    source, *rest = node.args
+    sizes = source.meta["val"].shape  # type: ignore[union-attr]
+    given: Any = rest[0] if rest else range(len(sizes))
+    dims = {dim % len(sizes) for dim in ([given] if isinstance(given, int) else given)}
+    node.target = torch.ops.aten.squeeze.dims
+    node.args = (source, [dim for dim in sorted(dims) if isinstance(sizes[dim], int) and sizes[dim] == 1])
 
 
 def _fold_constants(program: Program) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from lrp_bench.engine.capture.graph import operator_name
 from lrp_bench.engine.operators.cells import Books, Cell, ElmanCell, GRUCell, LSTMCell, State, Weights
 from lrp_bench.engine.operators.table import arguments
 from lrp_bench.engine.operators.trace import Trace
+from lrp_bench.engine.rules.batch_axes import Layout
 from lrp_bench.engine.rules.rule import Rule
 
 CELLS: Mapping[str, type[Cell]] = {
@@ -28,7 +30,7 @@ class RecurrentStep(nn.Module):
     """Layers of cells. The forward pass is torch's own, one call a layer; its outputs are what the way back needs.
 
     operator: torch's; weights: one for each direction of each layer; carries: which initial states depend on the
-    network's input.
+    network's input; rows: whose the sequences of the operator's batch are.
     """
 
     def __init__(
@@ -39,10 +41,11 @@ class RecurrentStep(nn.Module):
         carries: Sequence[bool],
         *,
         batch_first: bool,
+        rows: Layout,
     ) -> None:
         super().__init__()
         self.name, self.operator, self.layers = name, operator, layers
-        self.carries, self.batch_first = carries, batch_first
+        self.carries, self.batch_first, self.rows = carries, batch_first, rows
 
     def forward(self, x: Tensor, *states: Tensor, trace: Trace | None) -> tuple[Tensor, ...]:
         """Outputs as the operator's: the sequence, and the last states (layers * directions, batch, features)."""
@@ -143,13 +146,14 @@ def recurrent_step(
     split: Rule,
     constant: Callable[[object], Tensor | None],
     carries: Callable[[object], bool],
+    layout: Layout,
     over: type[RecurrentStep] = RecurrentStep,
 ) -> tuple[RecurrentStep, tuple[fx.Node, ...]]:
     """The step in a node's place, and the nodes it is called with: the sequence and the initial states.
 
     constant: the tensor behind a node of weights, else None; carries: whether a node depends on the network's input;
-    over: what kind of step, over padded sequences it is called with their lengths, too. Raises BenchError for packed
-    sequences and for programs in training mode.
+    layout: of the samples in the output; over: what kind of step, over padded sequences it is called with their
+    lengths, too. Raises BenchError for packed sequences and for programs in training mode.
     """
     if node.target._overloadname == "data":  # type: ignore[union-attr]
         raise packed(name)
@@ -169,7 +173,8 @@ def recurrent_step(
     layers = [cells[i : i + directions] for i in range(0, len(cells), directions)]
     states = a["hx"] if isinstance(a["hx"], Sequence) else [a["hx"]]
     plain = getattr(torch.ops.aten, operator.removeprefix("aten::")).input
-    step = over(name, plain, layers, [carries(s) for s in states], batch_first=a["batch_first"])
+    given, rows = [carries(s) for s in states], replace(layout, axis=0)
+    step = over(name, plain, layers, given, batch_first=a["batch_first"], rows=rows)
     return step, (a["input"], *([a["lengths"]] if "lengths" in a else []), *states)
 
 

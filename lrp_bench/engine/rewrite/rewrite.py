@@ -101,8 +101,8 @@ class _Rewriter:
     def unroll(self, node: fx.Node, site: Site) -> str:
         rule, carries = self.composite.rule(site), self.survey.active.__contains__
         over = PackedStep if operator_name(node).startswith("lrp_bench::") else RecurrentStep
-        split, constant = self.composite.split, self.program.constant
-        step, sources = recurrent_step(node, site.name, rule, split, constant, carries, over)
+        split, constant, out = self.composite.split, self.program.constant, self.survey.layouts[node]
+        step, sources = recurrent_step(node, site.name, rule, split, constant, carries, out, over)
         node.op, node.target, node.args = "call_module", self.root.add(step), sources
         node.kwargs = {"trace": self.trace}
         return repr(rule)

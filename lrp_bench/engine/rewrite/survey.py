@@ -20,7 +20,8 @@ from lrp_bench.engine.capture.graph import (
 from lrp_bench.engine.operators.activations import Activation
 from lrp_bench.engine.operators.embedding import token_embedding
 from lrp_bench.engine.operators.table import OPERATORS, Operator, Role, Sign, arguments
-from lrp_bench.engine.rules.batch_axes import Layout, Layouts, layouts
+from lrp_bench.engine.rules.batch_axes import Layout, Layouts
+from lrp_bench.engine.rules.batch_runs import layouts
 
 GETITEM = Operator(Role.OWN_GRADIENT, Sign.INHERITED)
 EMBEDDING = Operator(Role.STOPS, keeps_zero=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,13 +23,19 @@ class Site:
     """A place that needs a rule.
 
     name: the module's, as in named_modules(); kind: one of KINDS; first, last: no other linear layer or convolution
-    before or behind it.
+    before or behind it. A module that is called again has `name@1`, `name@2`.
     """
 
     name: str
     kind: str
     first: bool
     last: bool
+
+    def called(self, pattern: str) -> bool:
+        """Whether a pattern speaks of it: `fc` of every call, `fc@0` of the first, `fc@1` of the second."""
+        every, number = re.subn(r"@\d+", "", self.name)
+        named = self.name if number else f"{self.name}@0"
+        return any(fnmatchcase(name, pattern) for name in (self.name, every, named))
 
 
 class Composite(ABC):
@@ -79,6 +86,8 @@ class Uniform(Composite):
 class Layered(Composite):
     """Rules by name pattern (`features.*`, the first that matches), else first, last, by kind, or `otherwise`.
 
+    A pattern speaks of every call of a layer that is used again: `fc` of them all, `fc@0` of the first, `fc@1` of the
+    second; those that name a call go before the others.
     kinds: linear, convolution, recurrent (the linear parts of an LSTM, say; unless given, as linear), norm (batch norm
     that no neighbour takes), layer_norm (layer, group, instance and RMS norm: LRP-0 or LRP-epsilon only), pool, scale
     (sums and products with a constant). `first` and `last` are for linear layers and convolutions. A pattern gives a
@@ -106,9 +115,9 @@ class Layered(Composite):
             raise BenchError(f"Expected Zero or Epsilon for layer_norm, got {norm!r}: correct rule.kinds.")
 
     def rule(self, site: Site) -> Rule:  # noqa: D102
-        for pattern, rule in self.names.items():
+        for pattern, rule in sorted(self.names.items(), key=lambda named: "@" not in named[0]):
             fits = site.kind != "layer_norm" or isinstance(rule, Zero | Epsilon)
-            if fits and fnmatchcase(site.name, pattern):
+            if fits and site.called(pattern):
                 return rule
         if site.kind in ("linear", "convolution"):
             if site.first and self.first is not None:
@@ -121,7 +130,7 @@ class Layered(Composite):
 
     def check(self, sites: list[Site]) -> None:  # noqa: D102
         for pattern in self.names:
-            if not any(fnmatchcase(site.name, pattern) for site in sites):
+            if not any(site.called(pattern) for site in sites):
                 known = ", ".join(site.name for site in sites)
                 raise BenchError(
                     f"Expected a pattern that matches a layer, got {pattern!r}: the layers with a rule are {known}."

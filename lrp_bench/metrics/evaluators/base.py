@@ -62,11 +62,13 @@ class Evaluator(Metric):
     a batch that is refused nothing is kept.
 
     measures: value name -> what it means; of Agreement and Conservation, once the first batch has shown
-    the baselines and the layers.
+    the baselines and the layers. compares: whether it looks at the context's baselines, which are explained for nobody
+    else.
     """
 
     is_differentiable = False
     full_state_update = False
+    compares = False
     measures: Mapping[str, Measure]
 
     def __init__(self, *states: str) -> None:

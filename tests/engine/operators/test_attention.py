@@ -166,10 +166,6 @@ NORMS: dict[str, tuple[Callable[[], nn.Module], Callable[[Tensor], Tensor]]] = {
         lambda: nn.InstanceNorm1d(4, track_running_stats=True),
         lambda x: x / (1 + 1e-5) ** 0.5,
     ),
-    "batch without running statistics": (
-        lambda: nn.BatchNorm1d(4, track_running_stats=False),
-        lambda x: (x - x.mean((0, 2), keepdim=True).detach()) / _deviation(x, (0, 2)),
-    ),
 }
 
 

@@ -166,6 +166,37 @@ def test_a_pattern_names_functional_layers_and_uses_of_a_module() -> None:
     assert_close(e.relevance, slow.relevance[0])
 
 
+class Again(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(torch.relu(self.fc(x)))
+
+
+@pytest.mark.parametrize(
+    ("names", "rules"),
+    [
+        ({"fc": SIGNED}, (SIGNED, SIGNED)),
+        ({"fc@1": SIGNED}, (LARGE, SIGNED)),
+        ({"fc@0": SIGNED}, (SIGNED, LARGE)),
+        ({"fc": SIGNED, "fc@1": Z}, (SIGNED, Z)),
+        ({"f*": SIGNED}, (SIGNED, SIGNED)),
+    ],
+)
+def test_a_pattern_covers_every_call_of_a_layer(names: dict[str, Rule], rules: Sequence[Rule]) -> None:
+    """fc(relu(fc(x))) is explained as the network that has the layer twice under two names."""
+    model, x = Again(), torch.randn(3, 4)
+    e = LRP(model, Layered(names=names, otherwise=LARGE), example=x)(x)
+    twice = nn.Sequential(model.fc, nn.ReLU(), nn.Linear(4, 4))
+    twice[2].load_state_dict(model.fc.state_dict())
+    expected = LRP(twice, Layered(names={"0": rules[0], "2": rules[1]}), example=x)(x)
+    assert_close(e.relevance, expected.relevance)
+    with pytest.raises(BenchError, match="Expected a pattern that matches a layer, got 'fc@2'"):
+        LRP(model, Layered(names={"fc@2": SIGNED}), example=x)
+
+
 def test_unknown_layer_is_told_with_the_known_ones() -> None:
     net, x = network()
     with pytest.raises(BenchError, match=r"got 'conv1': .* 0, 2, 3, 5, 8, 10"):

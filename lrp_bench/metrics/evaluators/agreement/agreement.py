@@ -63,6 +63,8 @@ class Agreement(Evaluator):
     higher_is_better = True
     zeros: list[Tensor]
 
+    compares = True
+
     def __init__(
         self,
         kinds: Sequence[str] = ("spearman", "cosine", "top_k"),
