@@ -138,7 +138,7 @@ class LRP:
         """Captured, and held against the model itself, which comes back as it was."""
         with settled(self.model, inputs, self._watch.written) as known:
             program = self._capture(inputs)
-        self._programs.keep(key, program)
+        self._programs.keep(key, program, self._watch.written)
         made, logits, probe = self._rewritten(program, lambda: known or Probe(self.model, inputs))
         if logits.dim() > 1 and len(logits) == len(probe.among[0]):
             explain, where = partial(_middle, made[0]), partial(self._mixing, probe)
