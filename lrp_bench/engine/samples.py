@@ -6,14 +6,14 @@ changed, and its logits must stay; and none of its relevance may reach them, whi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 
 import torch
 from torch import Tensor, fx
 
-from lrp_bench.contracts import BenchError
+from lrp_bench.contracts import BenchError, LedgerEntry
 from lrp_bench.engine.capture.capture import Program
 from lrp_bench.engine.capture.fold import fold
 from lrp_bench.engine.capture.graph import is_getitem, module_names, operator_name
@@ -88,6 +88,20 @@ def _first_taken(given: Sequence[Inputs], explain: Explain) -> tuple[Tensor, Cal
 def _spills(relevance: Tensor) -> bool:
     beside = torch.cat([relevance[:MIDDLE], relevance[MIDDLE + 1 :]])
     return bool(((beside != 0) & beside.isfinite()).any())
+
+
+def check_books(ledger: Mapping[str, LedgerEntry], batch: int) -> None:
+    """Raise BenchError where the first sample's relevance is booked on others: no symbol says where the batch lies.
+
+    ledger: of the first sample alone.
+    """
+    for name, entry in ledger.items():
+        if len(entry.arrived) != batch or bool((entry.arrived[1:] != 0).any()):
+            raise BenchError(
+                f"Expected a program that shows where its samples lie, got one for batches of {batch} alone, in which "
+                f"no one can tell whose the entries of {name} are: read the relevance, but neither layers nor ledger; "
+                "or export it with dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)."
+            )
 
 
 def mixed(where: str) -> BenchError:
