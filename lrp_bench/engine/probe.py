@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 
@@ -30,27 +30,30 @@ class Probe:
     each sample in any company.
     """
 
-    def __init__(self, model: Model, given: Arguments, written: Written | None = None, *, whole: bool = False) -> None:
-        self.model = model
-        whole = whole or isinstance(model, ExportedProgram)
-        self.given = replace(given, tensors=given.tensors if whole else two(given.tensors))
+    def __init__(
+        self, model: Model, given: Arguments, seen: Sequence[Tensor] | None = None, *, whole: bool = False
+    ) -> None:
+        self.model, self.given = model, few(model, given, whole=whole)
         self.few = self.given.tensors
         fixed = batch_size(model) if isinstance(model, ExportedProgram) else len(self.few[0]) if whole else None
         self.order = rows(len(self.few[0]), fixed)
         self.among = tuple(x[self.order] for x in self.few)
+        self.seen = self.run() if seen is None else self.tables(seen)
+        self.expected = [x[self.order] for x in self.seen]
+
+    def run(self) -> list[Tensor]:
+        """The model's outputs for `few`. Raises BenchError where it cannot run."""
         try:
-            self.seen = self.run(written)
+            with restored(self.model, Written()):
+                return self.tables(own_outputs(self.model, self.given))
         except Exception as error:
             raise BenchError(
                 f"Expected a model that runs on two samples of the example, got {type(error).__name__}: "
                 f"{str(error)[:300]}: mend the model, or pass inputs that it takes."
             ) from error
-        self.expected = [x[self.order] for x in self.seen]
 
-    def run(self, written: Written | None = None) -> list[Tensor]:
-        """The model's outputs for `few`."""
-        with restored(self.model, Written() if written is None else written):
-            outputs = own_outputs(self.model, self.given)
+    def tables(self, outputs: Sequence[Tensor]) -> list[Tensor]:
+        """Those with a row for each sample."""
         return [x for x in outputs if x.dim() and len(x) == len(self.few[0])]
 
 
@@ -60,18 +63,25 @@ def settled(model: Model, given: Arguments, written: Written) -> Iterator[Probe 
 
     None where the model cannot run, which its capture tells better. written: learns what forward writes each time.
     """
-    with restored(model, Written()):
+    with restored(model, Written()) as names:
         probe = None
         with suppress(Exception):
-            few = given if isinstance(model, ExportedProgram) else replace(given, tensors=two(given.tensors))
-            own_outputs(model, few)
-            probe = Probe(model, given, written)
+            seen = own_outputs(model, few(model, given))
+            if names():  # once, or each time?
+                with restored(model, written):
+                    seen = own_outputs(model, few(model, given))
+            probe = Probe(model, given, seen)
         yield probe
 
 
-def restored(model: Model, written: Written) -> AbstractContextManager[None]:
+def restored(model: Model, written: Written) -> AbstractContextManager[Callable[[], Written]]:
     """As it was afterwards; a program never changes."""
-    return as_it_was(model, written) if isinstance(model, nn.Module) else nullcontext()
+    return as_it_was(model, written) if isinstance(model, nn.Module) else nullcontext(Written)
+
+
+def few(model: Model, given: Arguments, *, whole: bool = False) -> Arguments:
+    """The samples to ask the model about: of a program, all that are given, since it may take no other number."""
+    return given if whole or isinstance(model, ExportedProgram) else replace(given, tensors=two(given.tensors))
 
 
 def own_outputs(model: Model, given: Arguments) -> list[Tensor]:

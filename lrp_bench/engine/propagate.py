@@ -17,8 +17,8 @@ from lrp_bench.engine.capture.arguments import Arguments, Inputs
 from lrp_bench.engine.capture.cache import Programs
 from lrp_bench.engine.capture.capture import Program, capture, from_exported
 from lrp_bench.engine.capture.packing import keeps_length
+from lrp_bench.engine.capture.pt2 import batch_size, load_program, on_device, ordered
 from lrp_bench.engine.capture.pt2 import check_inputs as check_inputs_of
-from lrp_bench.engine.capture.pt2 import load_program, on_device, ordered
 from lrp_bench.engine.capture.watch import Watch
 from lrp_bench.engine.checks import check_capture, check_inputs, check_logits, check_model, check_relevance, choose
 from lrp_bench.engine.operators.inputs import relevance_of, with_leaves
@@ -28,7 +28,7 @@ from lrp_bench.engine.probe import MIDDLE, Probe, settled
 from lrp_bench.engine.rewrite.rewrite import Covered, rewrite
 from lrp_bench.engine.rules.composite import Composite, Uniform
 from lrp_bench.engine.rules.rule import Rule
-from lrp_bench.engine.samples import check_samples, mixed, place_of_mixing
+from lrp_bench.engine.samples import check_books, check_samples, mixed, place_of_mixing
 from lrp_bench.transfers import at_once, known_good, settle, together
 
 V = TypeVar("V")
@@ -151,7 +151,7 @@ class LRP:
         settle()  # before the long work
         with settled(self.model, given, self._watch.written) as known:
             program = self._capture(given)
-        self._programs.keep(key, program)
+        self._programs.keep(key, program, self._watch.written)
         made, logits, probe = self._rewritten(program, given, known)
         if logits.dim() > 1 and len(logits) == len(probe.among[0]):
             explain, where = partial(_middle, made[0]), partial(self._mixing, probe)
@@ -230,12 +230,21 @@ class _Traced:
                     "Expected the weights that were explained, got others: "
                     "look at layers, ledger and amplification before the model changes."
                 )
-            trace = Trace()
-            with torch.inference_mode(False), known_good():
-                output, leaves = _forward(self.module, self.inputs, trace)
-                relevance_of(self.inputs, leaves, output, self.start)
+            trace = self.recorded(self.start)
+            if isinstance(self.lrp.model, ExportedProgram) and batch_size(self.lrp.model) is not None:
+                first = torch.zeros_like(self.start)
+                first[0] = self.start[0]
+                check_books(self.recorded(first).ledger, len(first))
             self.trace = trace
         return self.trace
+
+    def recorded(self, start: Tensor) -> Trace:
+        """What a pass leaves that starts from there."""
+        trace = Trace()
+        with torch.inference_mode(False), known_good():
+            output, leaves = _forward(self.module, self.inputs, trace)
+            relevance_of(self.inputs, leaves, output, start)
+        return trace
 
 
 class _Lazy(Mapping[str, V]):

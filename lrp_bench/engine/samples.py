@@ -6,14 +6,14 @@ changed, and its logits must stay; and none of its relevance may reach them, whi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 
 import torch
 from torch import Tensor, fx
 
-from lrp_bench.contracts import BenchError
+from lrp_bench.contracts import BenchError, LedgerEntry
 from lrp_bench.engine.capture.capture import Program
 from lrp_bench.engine.capture.fold import fold
 from lrp_bench.engine.capture.graph import is_getitem, module_names, operator_name
@@ -25,22 +25,27 @@ Explain = Callable[[Inputs], tuple[Tensor, Callable[[], Sequence[Tensor]]]]
 """The logits of a batch, and what computes the relevance of its middle sample's."""
 
 
-def companies(inputs: Inputs, program: fx.Graph) -> Iterator[list[Inputs]]:
-    """The middle sample among others than these: larger ones, then smaller ones.
+def companies(inputs: Inputs, program: fx.Graph) -> list[Inputs]:
+    """The middle sample among others than these: larger ones before it, smaller ones behind.
 
-    Of each the first that the model takes: far off, or as near as the others were. An index off the end of a table is
-    an error, but on a GPU it is the last one that the process sees.
+    To be tried in turn, from far off to what the others are, since a model may not take all of them. An index off the
+    end of a table is an error, but on a GPU it is the last one that the process sees.
     """
+    far = tuple(_far(x) if x.is_floating_point() else x for x in inputs)
+    others = [tuple(x if x.is_floating_point() else each(x) for x in far) for each in (_next, _turned_round)]
+    near = tuple(_kept(x, turned(x)) if x.is_floating_point() else x for x in inputs)
     careful = inputs[0].is_cuda and any(map(_looks_up, program.nodes))
-    for factor, shift in ((3, 1), (-2, -1)):
-        moved = tuple(_kept(x, factor * x + shift) if x.is_floating_point() else x for x in inputs)
-        others = [tuple(x if x.is_floating_point() else each(x) for x in moved) for each in (_next, _turned_round)]
-        near = tuple(_kept(x, turned(x)) if x.is_floating_point() else x for x in inputs)
-        yield [near, inputs] if careful else [*others[shift < 0 :], moved, near, inputs]
+    return [near, inputs] if careful else [*others, far, near, inputs]
 
 
 def _looks_up(node: fx.Node) -> bool:
     return operator_name(node) in LOOKS_UP and any(source.op != "get_attr" for source in node.all_input_nodes[1:])
+
+
+def _far(x: Tensor) -> Tensor:
+    changed = 3 * x + 1
+    changed[MIDDLE + 1 :] = -2 * x[MIDDLE + 1 :] - 1
+    return _kept(x, changed)
 
 
 def _next(x: Tensor) -> Tensor:
@@ -67,13 +72,10 @@ def check_samples(
     """
     if len(inputs[0]) <= MIDDLE:
         return
-    first = True
-    for given in companies(inputs, program):
-        there, relevance = _first_taken(given, explain)
-        off = (there[MIDDLE] - logits[MIDDLE]).abs().max() / logits[MIDDLE].abs().max().clamp(min=1e-30)
-        if float(off) > TOLERANCE.get(logits.dtype, 1e-2) or (first and any(map(_spills, relevance()))):
-            raise mixed(where())
-        first = False
+    there, relevance = _first_taken(companies(inputs, program), explain)
+    off = (there[MIDDLE] - logits[MIDDLE]).abs().max() / logits[MIDDLE].abs().max().clamp(min=1e-30)
+    if float(off) > TOLERANCE.get(logits.dtype, 1e-2) or any(map(_spills, relevance())):
+        raise mixed(where())
 
 
 def _first_taken(given: Sequence[Inputs], explain: Explain) -> tuple[Tensor, Callable[[], Sequence[Tensor]]]:
@@ -90,6 +92,20 @@ def _spills(relevance: Tensor) -> bool:
     return bool(((beside != 0) & beside.isfinite()).any())
 
 
+def check_books(ledger: Mapping[str, LedgerEntry], batch: int) -> None:
+    """Raise BenchError where the first sample's relevance is booked on others: no symbol says where the batch lies.
+
+    ledger: of the first sample alone.
+    """
+    for name, entry in ledger.items():
+        if len(entry.arrived) != batch or bool((entry.arrived[1:] != 0).any()):
+            raise BenchError(
+                f"Expected a program that shows where its samples lie, got one for batches of {batch} alone, in which "
+                f"no one can tell whose the entries of {name} are: read the relevance, but neither layers nor ledger; "
+                "or export it with dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)."
+            )
+
+
 def mixed(where: str) -> BenchError:
     """What to say of a model whose samples depend on each other."""
     return BenchError(
@@ -104,7 +120,7 @@ def place_of_mixing(program: Program, inputs: Inputs) -> str:
     """The first operator whose result for the middle sample is another though only other samples changed."""
     fold(program)
     known = layouts(program.graph)
-    for changed in chain.from_iterable(companies(inputs, program.graph)):
+    for changed in companies(inputs, program.graph):
         with suppress(RuntimeError, IndexError):
             for (node, one), (_, other) in zip(_values(program, inputs), _values(program, changed), strict=True):
                 if node.op == "call_function" and not _equal(known[node], one, other, len(inputs[0])):

@@ -222,10 +222,7 @@ MODELS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "maps of logits": (lambda: nn.Unflatten(1, (2, 2)), r"logits of shape \(2, classes\), got \(2, 2, 2\)"),
     "not a module": (lambda: torch.relu, r"(module|model).* got "),
-    "weights without a shape": (
-        lambda: nn.Sequential(nn.LazyLinear(3)),
-        r"with weights, got Sequential, whose 0.weight",
-    ),
+    "weights without a shape": (lambda: nn.Sequential(nn.LazyLinear(3)), r"weights, got Sequential, whose 0.weight"),
     "sparse weights": (Sparse, r"torch.export can capture, got Sparse.*weight.to_dense\(\)"),
     "a count of its calls": (Counting, r"the same logits each time in eval mode, got others .*leave calls alone"),
     "random numbers": (Drawing, r"the same logits each time in eval mode.*draw no numbers"),

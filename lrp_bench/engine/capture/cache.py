@@ -28,7 +28,9 @@ class Programs:
         self.structure = now
         return self.kept[key].bound(weights_of(self.model)) if key in self.kept else None
 
-    def keep(self, key: object, program: Program) -> None:
-        """Keep a copy of what was just captured, after it was asked for in vain."""
+    def keep(self, key: object, program: Program, written: Written) -> None:
+        """Keep a copy of what was just captured, after it was asked for in vain; by now `written` is known."""
+        if written and isinstance(self.model, nn.Module):
+            self.structure = structure(self.model, written)
         if self.structure is not None and isinstance(self.model, nn.Module) and program.reads(weights_of(self.model)):
             self.kept[key] = program.copy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,32 +18,38 @@ CONTAINERS = (dict, OrderedDict, defaultdict, list, set)
 
 
 @contextmanager
-def as_it_was(model: nn.Module, written: Written) -> Iterator[None]:
+def as_it_was(model: nn.Module, written: Written) -> Iterator[Callable[[], Written]]:
     """Takes back what is written within: attributes of modules, their lists and mappings, and the values of buffers.
 
-    written: learns the names.
+    written: learns the names. Gives what tells them before.
     """
     modules = [(module, dict(vars(module)), dict(module._buffers)) for module in model.modules()]
     held = [value for _, attributes, _ in modules for value in attributes.values() if type(value) in CONTAINERS]
     contents = [(value, copy.copy(value)) for value in held]
     values = [(buffer, _version(buffer), buffer.clone()) for buffer in model.buffers()]
-    try:
-        yield
-    finally:
-        changed = {id(buffer): value for buffer, version, value in values if _version(buffer) != version}
+
+    def names() -> Written:
+        changed = {id(buffer) for buffer, version, _ in values if _version(buffer) != version}
+        found = {}
         for module, attributes, buffers in modules:
-            names = _differing(vars(module), attributes) | _differing(module._buffers, buffers)
-            names |= {name for name, buffer in buffers.items() if id(buffer) in changed}
-            if names:
-                written.setdefault(id(module), set()).update(names)
+            each = _differing(vars(module), attributes) | _differing(module._buffers, buffers)
+            found[id(module)] = each | {name for name, buffer in buffers.items() if id(buffer) in changed}
+        return {module: each for module, each in found.items() if each}
+
+    try:
+        yield names
+    finally:
+        for place, each in names().items():
+            written.setdefault(place, set()).update(each)
+        for module, attributes, _ in modules:
             if _differing(vars(module), attributes):
                 vars(module).clear()
                 vars(module).update(attributes)
         for value, before in contents:
             _refill(value, before)
         with torch.no_grad():
-            for buffer, _, value in values:
-                if id(buffer) in changed:
+            for buffer, version, value in values:
+                if _version(buffer) != version:
                     buffer.copy_(value)
 
 

@@ -121,6 +121,8 @@ def test_what_forward_itself_writes_is_no_change(captures: list[nn.Module]) -> N
     assert_close(lrp(x).relevance, e.relevance)
     net.train()(x)
     assert_close(lrp(x).relevance, e.relevance)
+    nn.init.normal_(net.head.weight)
+    assert_close(lrp(x).logits, net.eval()(x))
     assert len(captures) == 1
 
 

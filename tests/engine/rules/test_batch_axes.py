@@ -137,6 +137,29 @@ def test_a_program_for_one_sample_keeps_its_books() -> None:
         assert_close(vars(fixed.ledger[name]), vars(entry))
 
 
+def test_a_program_for_one_batch_size_keeps_books_only_where_it_shows_its_samples() -> None:
+    """Within the attention of batches that do not come first, the tokens lie where the samples lay."""
+    x = torch.randn(3, 4)
+    plain = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    fixed, free = (LRP(model, Epsilon(1e-3), example=x)(x) for model in (torch.export.export(plain, (x,)), plain))
+    assert_close({n: vars(e) for n, e in fixed.ledger.items()}, {n: vars(e) for n, e in free.ledger.items()})
+    turned = Around(lambda x: x.view(-1, 2, 2).transpose(0, 1), lambda y, x: y.flatten(1), Turned()).eval()
+    e = LRP(torch.export.export(turned, (x,)), Epsilon(1e-3), example=x)(x)
+    assert_close(e.relevance, LRP(turned, Epsilon(1e-3), example=x)(x).relevance)
+    with pytest.raises(BenchError, match=r"Expected a program that shows where its samples lie, .* entries of body"):
+        dict(e.ledger)
+
+
+class Turned(nn.Linear):
+    """(time, batch, features) through a layer, and back."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).transpose(0, 1)
+
+
 def test_where_nobody_can_tell_whose_entries_are_whose_the_ledger_says_so() -> None:
     with pytest.raises(BenchError, match=r"Expected operators that keep the samples .* got aten::odd in block"):
         Layout(0, (), "aten::odd in block").per_sample(torch.ones(6, 2))
