@@ -22,6 +22,7 @@ from lrp_bench.engine.capture.pt2 import check_inputs as check_inputs_of
 from lrp_bench.engine.capture.watch import Watch
 from lrp_bench.engine.checks import check_capture, check_inputs, check_logits, check_model, check_relevance, choose
 from lrp_bench.engine.operators.inputs import relevance_of, with_leaves
+from lrp_bench.engine.operators.recompute import sparing
 from lrp_bench.engine.operators.table import OPERATORS
 from lrp_bench.engine.operators.trace import Trace
 from lrp_bench.engine.probe import MIDDLE, Probe, settled
@@ -203,7 +204,7 @@ def _forward(
 ) -> tuple[Tensor, list[Tensor | None]]:
     """The logits, and the leaves that the relevance arrives at."""
     arguments, leaves = with_leaves(module, inputs)
-    with torch.enable_grad():
+    with torch.enable_grad(), sparing():
         return module(*arguments, trace), leaves
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from lrp_bench.contracts import LedgerEntry
+from lrp_bench.engine.operators.recompute import recomputed
 from lrp_bench.engine.operators.trace import Trace
 from lrp_bench.engine.rules.batch_axes import Layout, Layouts
 from lrp_bench.engine.rules.rule import Rule
@@ -72,6 +73,8 @@ class _Multiply(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, step: ProductStep, trace: Trace | None) -> Tensor:
         z: Tensor = step.function(a, b)
+        if z.numel() >= max(a.numel(), b.numel()):  # attention weights, gated activations: no long sums
+            recomputed(z, step.function, a, b, saved=True)
         ctx.step, ctx.trace = step, trace
         ctx.save_for_backward(a, b, z)
         return z
@@ -115,8 +118,16 @@ class SoftmaxStep(nn.Module):
     def forward(self, x: Tensor, dim: int, *arguments: object, trace: Trace | None, **options: object) -> Tensor:
         """The function of x along dim, the shape of x."""
         if trace is None and self.constant:
-            return self.function(x.detach(), dim, *arguments, **options)
+            return self.weights(x.detach(), dim, arguments, options)
         return _Softmax.apply(x, dim, arguments, options, self, trace)  # type: ignore[no-any-return]
+
+    def weights(self, x: Tensor, dim: int, arguments: tuple[object, ...], options: dict[str, object]) -> Tensor:
+        """The same without a way back."""
+
+        def normalized(x: Tensor) -> Tensor:
+            return self.function(x, dim, *arguments, **options)
+
+        return recomputed(normalized(x), normalized, x)
 
     def share(self, R: Tensor, x: Tensor, y: Tensor, dim: int) -> Tensor:
         """Relevance of x, the shape of x; what is masked out, so that its weight is zero, receives nothing."""
@@ -142,7 +153,7 @@ class _Softmax(torch.autograd.Function):
         step: SoftmaxStep,
         trace: Trace | None,
     ) -> Tensor:
-        y: Tensor = step.function(x, dim, *arguments, **options)
+        y = step.weights(x, dim, arguments, options)
         ctx.step, ctx.trace, ctx.dim = step, trace, dim
         ctx.save_for_backward(x, y)
         return y

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ class Normalization(Affine):
     normalize: x -> (x - mean) * scale, which is its own adjoint, since the scale is one number per group.
     """
 
+    cheap: ClassVar[bool] = True
     normalize: Callable[[Tensor], Tensor]
 
     def linear(self, x: Tensor) -> Tensor:  # noqa: D102
@@ -45,7 +46,7 @@ def normalization(
     centred: bool = True,
 ) -> Normalization:
     """The norm of this batch: over `dims` of x seen in the shape `groups`; weight and bias broadcast to x."""
-    shape = x.shape if groups is None else groups
+    whole, shape = x.shape, x.shape if groups is None else groups
     grouped = x.reshape(shape)
     spread = grouped.var(dims, correction=0, keepdim=True) if centred else grouped.square().mean(dims, keepdim=True)
     scale = torch.rsqrt(spread + epsilon)
@@ -53,7 +54,7 @@ def normalization(
     def normalize(v: Tensor) -> Tensor:
         v = v.reshape(shape)
         v = v - v.mean(dims, keepdim=True) if centred else v
-        return (v * scale).reshape(x.shape)
+        return (v * scale).reshape(whole)
 
     return Normalization(x.new_ones(()) if weight is None else weight, bias, normalize)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from lrp_bench.contracts import LedgerEntry
+from lrp_bench.engine.operators.recompute import recomputed
 from lrp_bench.engine.operators.trace import Trace
 from lrp_bench.engine.rules.affine import Affine
 from lrp_bench.engine.rules.batch_axes import PAIR, PLAIN, Layouts
@@ -31,16 +32,24 @@ class AffineStep(nn.Module):
         """The operator's output, (batch, ...)."""
         return _Share.apply(x, self, trace)  # type: ignore[no-any-return]
 
+    def output(self, x: Tensor) -> Tensor:
+        """The same without a way back."""
+        z = self.layer(x)
+        return z.relu_() if self.rectified else z
+
 
 class _Share(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, step: AffineStep, trace: Trace | None) -> Tensor:
-        z_minus = step.rule.negative_part(Input(x, step.nonnegative, step.rectified), step.layer)
-        z = step.layer(x) if z_minus is None else step.layer.positive(x).add_(z_minus)
-        if step.rectified:
-            z.relu_()
         ctx.step, ctx.trace = step, trace
-        ctx.save_for_backward(x, z if step.rule.uses_output else None, z_minus)
+        if step.layer.cheap:
+            ctx.save_for_backward(x, None, None)
+            return recomputed(step.output(x), step.output, x, saved=True)
+        z_minus = step.rule.negative_part(Input(x, step.nonnegative, step.rectified), step.layer)
+        z = step.output(x) if z_minus is None else step.layer.positive(x).add_(z_minus)
+        if z_minus is not None and step.rectified:
+            z.relu_()
+        ctx.save_for_backward(x, z if step.rule.uses_output or z_minus is not None else None, z_minus)
         return z
 
     @staticmethod
@@ -77,7 +86,10 @@ class _Pass(torch.autograd.Function):
         arguments: tuple[object, ...],
         options: dict[str, object],
     ) -> Tensor:
-        return function(x, *arguments, **options)
+        def activate(x: Tensor) -> Tensor:
+            return function(x, *arguments, **options)
+
+        return recomputed(activate(x), activate, x)
 
     @staticmethod
     def backward(ctx: Any, R: Tensor) -> tuple[Tensor, None, None, None]:

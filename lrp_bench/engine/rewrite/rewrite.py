@@ -21,6 +21,7 @@ from lrp_bench.engine.operators.gates import Gates
 from lrp_bench.engine.operators.masks import MaskedStep, masking
 from lrp_bench.engine.operators.packed import PackedStep
 from lrp_bench.engine.operators.per_batch import Call, LateStep, late
+from lrp_bench.engine.operators.recompute import reshape
 from lrp_bench.engine.operators.recurrent import RecurrentStep, recurrent_step
 from lrp_bench.engine.operators.softmaxes import gather_softmaxes
 from lrp_bench.engine.operators.steps import AffineStep, PassStep, SumStep
@@ -60,6 +61,8 @@ def rewrite(program: Program, composite: Composite) -> tuple[fx.GraphModule, lis
     fuse_relus(rewriter.survey, rewriter.root)
     tap_modules(rewriter.survey, rewriter.root, rewriter.trace)
     remove_unused(program.graph)
+    for node in program.graph.find_nodes(op="call_function", target=torch.ops.aten.reshape.default):
+        node.target = reshape
     for name in {str(n.target) for n in program.graph.nodes if n.op == "get_attr"}:
         rewriter.root.register_buffer(name, program.constants[name], persistent=False)
     return fx.GraphModule(rewriter.root, program.graph), coverage

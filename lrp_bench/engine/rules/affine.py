@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -15,9 +15,11 @@ from torch.nn import functional as F
 class Affine:
     """An operator x -> L(x; weight) + bias, with L linear in x and in weight.
 
-    bias has the shape of one sample's output, or broadcasts to it. Modified copies are made once and kept.
+    bias has the shape of one sample's output, or broadcasts to it. Modified copies are made once and kept. cheap: its
+    output takes less to compute again than to keep.
     """
 
+    cheap: ClassVar[bool] = False
     weight: Tensor
     bias: Tensor | None
     _kept: dict[object, Affine] = field(default_factory=dict, repr=False, init=False)
@@ -152,6 +154,8 @@ class Convolution(Affine):
 @dataclass(frozen=True, eq=False)
 class Scale(Affine):
     """x * weight + bias, element by element: batch norm in eval mode, products and sums with a constant."""
+
+    cheap: ClassVar[bool] = True
 
     def linear(self, x: Tensor) -> Tensor:  # noqa: D102
         return x * self.weight

@@ -117,11 +117,6 @@ class AlphaBeta(Rule):
             "beta", f"alpha - 1 = {self.alpha - 1:g}", lambda v: math.isclose(self.alpha - v, 1.0, abs_tol=1e-9)
         )
 
-    @property
-    def uses_output(self) -> bool:  # type: ignore[override]
-        """z+ = z - z- spares a computation."""
-        return self.beta > 0
-
     def negative_part(self, a: Input, layer: Affine) -> Tensor | None:
         """z- where z+ = z - z- loses no digits: behind a ReLU z is not negative (the other way round it would)."""
         return layer.negative(a.value) if self.beta > 0 and a.nonnegative and a.rectified else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -23,12 +24,12 @@ class Input:
     rectified: bool = False
     z_minus: Tensor | None = None  # what Rule.negative_part gave in the forward pass
 
-    @property
+    @cached_property
     def positive(self) -> Tensor:
-        """max(0, a)."""
+        """max(0, a), which is one input to all terms."""
         return self.value if self.nonnegative else self.value.clamp(min=0)
 
-    @property
+    @cached_property
     def negative(self) -> Tensor | None:
         """min(0, a); None where nothing is negative."""
         return None if self.nonnegative else self.value.clamp(max=0)
