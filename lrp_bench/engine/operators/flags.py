@@ -11,7 +11,7 @@ from torch import fx
 from lrp_bench.engine.capture.capture import INPUT, Program
 from lrp_bench.engine.capture.graph import active_nodes, is_floating, made_of, operator_name
 from lrp_bench.engine.operators.embedding import COMPANION, not_tokens
-from lrp_bench.engine.operators.masks import MOVES
+from lrp_bench.engine.operators.written.masks import MOVES
 
 ADDS = {"aten::add", "aten::sub", "aten::rsub", "aten::cat", "aten::stack"}
 WEIGHS = {"aten::softmax", "aten::_softmax", "aten::_safe_softmax"} | {

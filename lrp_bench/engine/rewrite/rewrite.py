@@ -12,20 +12,20 @@ from lrp_bench.contracts import BenchError
 from lrp_bench.engine.capture.capture import Program
 from lrp_bench.engine.capture.fold import fold
 from lrp_bench.engine.capture.graph import is_floating, is_getitem, operands, operator_name, remove_unused
-from lrp_bench.engine.operators.activations import gather_activations
 from lrp_bench.engine.operators.attention import MixStep, ProductStep, SoftmaxStep
 from lrp_bench.engine.operators.embedding import carry_tokens
 from lrp_bench.engine.operators.factors import FactorsStep
 from lrp_bench.engine.operators.flags import check_flags
 from lrp_bench.engine.operators.gates import Gates
-from lrp_bench.engine.operators.masks import MaskedStep, masking
-from lrp_bench.engine.operators.packed import PackedStep
 from lrp_bench.engine.operators.per_batch import Call, LateStep, late
 from lrp_bench.engine.operators.recompute import reshape
-from lrp_bench.engine.operators.recurrent import RecurrentStep, recurrent_step
-from lrp_bench.engine.operators.softmaxes import gather_softmaxes
+from lrp_bench.engine.operators.sequences.packed import PackedStep
+from lrp_bench.engine.operators.sequences.recurrent import RecurrentStep, recurrent_step
 from lrp_bench.engine.operators.steps import AffineStep, PassStep, SumStep
 from lrp_bench.engine.operators.table import Operator, Role
+from lrp_bench.engine.operators.written.activations import gather_activations
+from lrp_bench.engine.operators.written.masks import MaskedStep, masking
+from lrp_bench.engine.operators.written.softmaxes import gather_softmaxes
 from lrp_bench.engine.rewrite.fusion import fuse_relus
 from lrp_bench.engine.rewrite.lost import check_nothing_is_lost
 from lrp_bench.engine.rewrite.module_edges import tap_modules

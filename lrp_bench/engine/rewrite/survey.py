@@ -17,9 +17,9 @@ from lrp_bench.engine.capture.graph import (
     operator_name,
     reached_nodes,
 )
-from lrp_bench.engine.operators.activations import Activation
 from lrp_bench.engine.operators.embedding import token_embedding
 from lrp_bench.engine.operators.table import OPERATORS, Operator, Role, Sign, arguments
+from lrp_bench.engine.operators.written.activations import Activation
 from lrp_bench.engine.rules.batch_axes import Layout, Layouts
 from lrp_bench.engine.rules.batch_runs import layouts
 

@@ -25,8 +25,8 @@ from lrp_bench.engine.capture.graph import (
     operator_name,
     reached_nodes,
 )
-from lrp_bench.engine.operators.library import library_name
 from lrp_bench.engine.operators.table import OPERATORS, Role
+from lrp_bench.engine.operators.written.library import library_name
 
 SHIFTS = {"aten::add", "aten::sub", "aten::rsub"}
 AFFINE = SHIFTS | {"aten::mul", "aten::div", "aten::neg"}  # with a number

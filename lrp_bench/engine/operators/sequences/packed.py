@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from lrp_bench.engine.capture.packing import check_lengths
-from lrp_bench.engine.operators.cells import Books, Cell, State
-from lrp_bench.engine.operators.recurrent import RecurrentStep
+from lrp_bench.engine.operators.sequences.cells import Books, Cell, State
+from lrp_bench.engine.operators.sequences.recurrent import RecurrentStep
 from lrp_bench.engine.operators.trace import Trace
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from lrp_bench.contracts import BenchError
 from lrp_bench.engine.capture.capture import packed
 from lrp_bench.engine.capture.graph import operator_name
-from lrp_bench.engine.operators.cells import Books, Cell, ElmanCell, GRUCell, LSTMCell, State, Weights
+from lrp_bench.engine.operators.sequences.cells import Books, Cell, ElmanCell, GRUCell, LSTMCell, State, Weights
 from lrp_bench.engine.operators.table import arguments
 from lrp_bench.engine.operators.trace import Trace
 from lrp_bench.engine.rules.batch_axes import Layout
