@@ -13,7 +13,7 @@ READY := .venv/.installed
 # Two workers with one thread each: more threads than cores make small operators many times slower.
 PYTEST := OMP_NUM_THREADS=1 MLFLOW_DISABLE_TELEMETRY=true $(BIN)/python -m pytest
 
-.PHONY: help bench reproduce test check report speed ui clean
+.PHONY: help bench reproduce test check report speed gpu ui clean
 
 comma := ,
 port := 5000
@@ -48,6 +48,15 @@ report: $(READY) ## tables and figures of the latest sweep
 speed: $(READY) ## time the engine and the metrics beside other implementations
 	$(BIN)/python experiments/speed/engine.py
 	$(BIN)/python experiments/speed/metrics.py
+
+# On a machine that has torch, but neither .venv nor a network, what else is needed is installed from wheels/.
+gpu: ## prove on a GPU, in 8 minutes, that all is right and quick there; smaller on a CPU (more options: make gpu ARGS=--smoke)
+	@python="$$(test -x $(BIN)/python && echo $(BIN)/python || echo "$(or $(PYTHON),python3)")"; path="$(CURDIR)"; \
+	if [ -d wheels ] && ! "$$python" -c 'import hydra' 2>/dev/null; then \
+		echo "Installing wheels/ into build/gpu"; rm -rf build/gpu; path="$$path:$(CURDIR)/build/gpu"; \
+		"$$python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps --target build/gpu wheels/*.whl; \
+	fi; \
+	PYTHONPATH="$$path$${PYTHONPATH:+:$$PYTHONPATH}" MLFLOW_DISABLE_TELEMETRY=true "$$python" experiments/speed/gpu.py $(ARGS)
 
 ui: $(READY) ## MLflow's page on the runs in outputs/ (another port: make ui port=5001)
 	@test -s outputs/mlflow.db || { echo "Expected runs in outputs/mlflow.db, got none: make bench first." >&2; exit 1; }

@@ -60,12 +60,13 @@ def machine() -> str:
     name = (
         torch.cuda.get_device_name()
         if torch.cuda.is_available()
-        else f"{torch.get_num_threads()} threads of {_processor()}"
+        else f"{torch.get_num_threads()} threads of {processor()}"
     )
     return f"{name}; Python {platform.python_version()}, torch {torch.__version__}. Medians; seconds, MiB."
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of the processor."""
     info = Path("/proc/cpuinfo")
     names = (
         [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
