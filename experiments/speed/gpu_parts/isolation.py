@@ -75,7 +75,10 @@ def run_part(part: Part, scale: Scale, folder: Path, limit: float, context: Base
     began, log = time.time(), folder / f"{part.name}.log"
     sheet = Sheet(folder / f"{part.name}.jsonl", part.name, began + 0.8 * limit)
     process = context.Process(target=_work, args=(part.target, sheet, scale, log))
-    process.start()
+    try:
+        process.start()
+    except (EOFError, OSError) as error:  # what starts the processes has died itself; the next part starts it anew
+        return Outcome(part.name, time.time() - began, limit, f"could not be started: {type(error).__name__}: {error}")
     try:
         process.join(limit)
         stopped = process.is_alive()

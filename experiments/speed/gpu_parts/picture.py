@@ -61,7 +61,7 @@ def costs(axes: Axes, name: str, table: pd.DataFrame) -> None:
         axes.text(cost, place, f" {cost:.2g}  ({rate:.3g}/s)", va="center", fontsize=9)
     axes.axvline(1, color="0.55", linewidth=1)
     axes.set_xlim(0, 1.5 * rows["gradients"].max())
-    axes.set_xlabel("time in gradients (samples a second)")
+    axes.set_xlabel("gradients (samples a second)")
     axes.set_title(f"{name}, batch of {batch:.0f}")
     axes.spines[["top", "right"]].set_visible(False)
 
