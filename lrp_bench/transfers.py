@@ -6,6 +6,7 @@ next order. So checks of values are noted while the work goes on, and read once,
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from lrp_bench.contracts import BenchError
 
-Refusal = tuple[Tensor, Callable[[], BenchError]]
+Refusal = tuple[Tensor, Callable[[], BenchError | None]]
 _noted: ContextVar[list[Refusal] | None] = ContextVar("noted", default=None)
 
 
@@ -27,11 +28,21 @@ def refuse_where(wrong: Tensor, error: Callable[[], BenchError]) -> None:
     What follows goes on with values that are refused later, so they must break nothing: an index has to be clamped.
     """
     noted = _noted.get()
-    refusals = [(wrong.any(), error)]
+    refusals: list[Refusal] = [(wrong.any(), error)]
     if noted is None:
         _raise_first(refusals)
     else:
         noted += refusals
+
+
+def warn_where(seen: Tensor, message: str) -> None:
+    """Warn if any of `seen`, bool of any shape, is True, when that is read: see `refuse_where`."""
+    told: Refusal = (seen.any(), partial(warnings.warn, message, stacklevel=2))
+    noted = _noted.get()
+    if noted is None:
+        _raise_first([told])
+    else:
+        noted.append(told)
 
 
 @contextmanager
@@ -102,8 +113,8 @@ def read(*values: Tensor) -> list[Tensor]:
     parts = torch.split(packed, [each.numel() * each.element_size() for each in wanted])
     found = [_from_bytes(part, each) for part, each in zip(parts, wanted, strict=True)]
     for (_, error), wrong in zip(noted, found, strict=False):
-        if wrong:
-            raise error()
+        if wrong and (refused := error()) is not None:
+            raise refused
     found = found[len(noted) :]
     noted.clear()
     return found
@@ -115,8 +126,9 @@ def sent(values: Any, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     return made.to(like.device, dtype or made.dtype, non_blocking=True)
 
 
-def _told(told: Callable[[BenchError], BenchError], error: Callable[[], BenchError]) -> BenchError:
-    return told(error())
+def _told(told: Callable[[BenchError], BenchError], error: Callable[[], BenchError | None]) -> BenchError | None:
+    refused = error()
+    return None if refused is None else told(refused)
 
 
 def _bytes(value: Tensor) -> Tensor:
@@ -139,4 +151,7 @@ def _first(refusals: list[Refusal]) -> BenchError | None:
         return None
     device = refusals[0][0].device
     flags = torch.stack([wrong.to(device) for wrong, _ in refusals])
-    return refusals[flags.tolist().index(True)][1]() if bool(flags.any()) else None
+    if not bool(flags.any()):
+        return None
+    wrong = (error for (_, error), flag in zip(refusals, flags.tolist(), strict=True) if flag)
+    return next((refused for error in wrong if (refused := error()) is not None), None)

@@ -537,6 +537,7 @@ TWO: dict[str, tuple[Callable[[Shape], bool], Make]] = {
     "where": (lambda s: True, lambda s, g: moves(lambda a, b: torch.where(torch.arange(a.shape[-1]) % 2 == 0, a, b))),
 }
 OPERATIONS = {**ONE, **TWO}
+GATES, PRODUCTS = {"softmax", "sigmoid"}, {"product", "matrix product", "gate", "square"}
 INPUTS: tuple[Shape, ...] = ((5,), (3, 4), (2, 4, 4), (2, 3, 3, 3))
 
 
@@ -624,6 +625,10 @@ def plans(draw: st.DrawFn, most: int = 7) -> Plan:
         partners = [j for j, v in enumerate(values) if v.shape == x.shape and j != i]
         names = [name for name, (fits, _) in ONE.items() if fits(inner)]
         names += [name for name, (fits, _) in TWO.items() if partners and fits(inner)]
+        if any(
+            known in GATES for known, _, _ in steps
+        ):  # of a gate and a signal the signal takes all: "gate" tries that
+            names = [name for name in names if name not in PRODUCTS]
         name = draw(st.sampled_from(names))
         operands = (i, draw(st.sampled_from(partners))) if name in TWO else (i,)
         step = OPERATIONS[name][1](inner, generator(number + place)).double()

@@ -37,9 +37,9 @@ class Probe:
         self.few = self.given.tensors
         fixed = batch_size(model) if isinstance(model, ExportedProgram) else len(self.few[0]) if whole else None
         self.order = rows(len(self.few[0]), fixed)
-        self.among = tuple(x[self.order] for x in self.few)
+        self.among = tuple(in_order(x, self.order) for x in self.few)
         self.seen = self.run() if seen is None else self.tables(seen)
-        self.expected = [x[self.order] for x in self.seen]
+        self.expected = [in_order(x, self.order) for x in self.seen]
 
     def run(self) -> list[Tensor]:
         """The model's outputs for `few`. Raises BenchError where it cannot run."""
@@ -77,6 +77,11 @@ def settled(model: Model, given: Arguments, written: Written) -> Iterator[Probe 
 def restored(model: Model, written: Written) -> AbstractContextManager[Callable[[], Written]]:
     """As it was afterwards; a program never changes."""
     return as_it_was(model, written) if isinstance(model, nn.Module) else nullcontext(Written)
+
+
+def in_order(x: Tensor, order: Sequence[int]) -> Tensor:
+    """The samples in another order, without a wait for the device."""
+    return torch.stack([x[place] for place in order])
 
 
 def few(model: Model, given: Arguments, *, whole: bool = False) -> Arguments:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Literal
 
@@ -10,7 +9,12 @@ import torch
 from torch import Tensor
 
 from lrp_bench.contracts import BenchError
+from lrp_bench.transfers import warn_where
 
+ALREADY = (
+    "The model's outputs are probabilities already (>= 0, with the sum 1): they are taken as they are. Explain logits, "
+    "by a model that ends before its softmax: relevance of a probability depends on all classes."
+)
 Score = Literal["logit", "probability", "log_odds", "accuracy"]
 
 
@@ -59,12 +63,7 @@ def _sums_to_one(outputs: Tensor) -> Tensor:
     """Which rows are probabilities, (..., 1) bool; the first time there are any, it is said."""
     slack = torch.finfo(outputs.dtype).eps ** 0.5
     found: Tensor = (outputs >= 0).all(-1, keepdim=True) & ((outputs.sum(-1, keepdim=True) - 1).abs() <= slack)
-    if bool(found.any()):
-        warnings.warn(  # shown once, as Python does
-            "The model's outputs are probabilities already (>= 0, with the sum 1): they are taken as they are. Explain "
-            "logits, by a model that ends before its softmax: relevance of a probability depends on all classes.",
-            stacklevel=1,
-        )
+    warn_where(found, ALREADY)  # shown once, as Python does
     return found
 
 

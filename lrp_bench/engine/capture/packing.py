@@ -173,7 +173,7 @@ class _Padded(TorchFunctionMode):
     def pack(self, x: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
         x, lengths = self.unsorted(x), self.unsorted(lengths)
         x = x.transpose(0, 1) if batch_first else x
-        sizes = torch.empty(x.shape[0], dtype=torch.int64)
+        sizes = torch.empty(x.shape[0], dtype=torch.int64, device="cpu")
         self.packs[id(sizes)] = lengths, x.shape[1], x.shape[0]
         self.kept.extend((sizes, lengths))
         self.plain.add(id(lengths))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from lrp_bench.contracts import BenchError
+from lrp_bench.contracts import BenchError, LedgerEntry
 from lrp_bench.engine.capture.capture import packed
 from lrp_bench.engine.capture.graph import operator_name
 from lrp_bench.engine.operators.sequences.cells import Books, Cell, ElmanCell, GRUCell, LSTMCell, State, Weights
@@ -74,9 +74,10 @@ class RecurrentStep(nn.Module):
     def account(self, trace: Trace | None, books: Books, R_out: Sequence[Tensor], R_in: Sequence[Tensor]) -> None:
         """Note what arrived and what passed, time or layers first."""
         if trace is not None:
-            trace.ledger[self.name] = books.entry(_per_sample(*R_out), _per_sample(*R_in))
+            entry, per_sample = books.entry(_per_sample(*R_out), _per_sample(*R_in)), self.rows.per_sample
+            trace.ledger[self.name] = LedgerEntry(**{part: per_sample(each) for part, each in vars(entry).items()})
             into, out = ([part.abs() for part in parts] for parts in (R_in, R_out))
-            trace.amplification[self.name] = _per_sample(*into) / _per_sample(*out)
+            trace.amplification[self.name] = per_sample(_per_sample(*into)) / per_sample(_per_sample(*out))
 
 
 class _Unroll(torch.autograd.Function):

@@ -64,7 +64,7 @@ class MaskedStep(nn.Module):
         out = drowned(z)
         finite = [_without(x, out) if is_floating(x) else x for x in operands]
         shared = self.step(*finite, trace=trace)
-        if self.adds:
+        if self.adds and len(finite) > 1:
             shared = torch.where(torch.stack([(x == 0).expand_as(z) for x in finite[1:]]).all(0), finite[0], shared)
         return valued(shared, z)
 
