@@ -31,7 +31,7 @@ IMPUTERS = sorted(path.stem for path in (CONF / "imputer").glob("*.yaml"))
 
 UNITS = 9  # patches of a picture in test_evaluators, which naopc removes
 WAITS = {  # of an update, where one look is not enough
-    "flipping_bluecher": 2,  # scikit-image cuts pictures on the CPU; then how many units are gone at each step
+    "flipping_bluecher": 3,  # scikit-image cuts pictures on the CPU; then how many units are gone at each step
     "naopc": 1 + 2 * UNITS,  # which sets are left decides what the model sees next, in two searches
     "road": 1 + 12,  # every four iterations: whether the systems are solved
     "cost": 0,  # looks at the clock alone, for which CUDA is waited for
