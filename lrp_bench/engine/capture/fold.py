@@ -30,7 +30,7 @@ def fold(program: Program) -> None:
         elif node.target in VIEWS:  # the steps' layouts in memory need not be the model's
             node.target = torch.ops.aten.reshape.default
         elif node.target is torch.ops.aten.clone.default:  # nothing is written in place
-            node.target, node.kwargs = torch.ops.aten.alias.default, {}
+            node.replace_all_uses_with(node.args[0])
     _fold_constants(program)
     _drop_empty_masks(program)
     _fold_batch_norms(program)
