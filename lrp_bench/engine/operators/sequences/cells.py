@@ -108,11 +108,6 @@ class Books:
             self.stabilizer = self.stabilizer + entry.stabilizer
         return received
 
-    def add(self, part: Books, rows: Tensor) -> None:
-        """Take in the books of some of the samples."""
-        for name in ("bias", "stabilizer", "rule"):
-            setattr(self, name, getattr(self, name).index_add(0, rows, getattr(part, name)))
-
     def entry(self, arrived: Tensor, passed: Tensor) -> LedgerEntry:
         """The ledger's line for all shares together."""
         return LedgerEntry(arrived, passed, self.bias, self.stabilizer, self.rule)

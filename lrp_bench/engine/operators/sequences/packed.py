@@ -75,7 +75,7 @@ class PackedStep(RecurrentStep):
             span.put(R_x, R_in)
             for state, received in zip(R_now, R_given, strict=True):
                 state[span.rows] = received
-            books.add(part, span.rows)
+            _add(books, part, span.rows)
         return R_x, R_now
 
 
@@ -119,6 +119,12 @@ class _Unroll(torch.autograd.Function):
         R_states = [torch.stack(of_state) for of_state in zip(*R_first, strict=True)]
         step.account(ctx.trace, books, (R_y, *R_last), (R, *R_states))
         return R, None, None, None, *R_states
+
+
+def _add(books: Books, part: Books, rows: Tensor) -> None:
+    """Enter the books of some of the samples into those of all."""
+    for name in ("bias", "stabilizer", "rule"):
+        setattr(books, name, getattr(books, name).index_add(0, rows, getattr(part, name)))
 
 
 def _turned(x: Tensor, lengths: Tensor, direction: int) -> Tensor:
